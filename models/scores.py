@@ -1,0 +1,132 @@
+"""The running scores of each series: errors of every expert, mixture weights, calibration offsets, realised coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.calibration import track
+from models.mixture import reweigh
+from models.spec import ModelSpec
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+ERROR_RATE = 0.02
+"""Weight of the newest error in the running means, once there are 50."""
+SLOW_RATE = 0.002
+"""The same for the scale on which errors are standardised for the drift tests: slow, so that a change stands out against it."""
+OUTLIER = 5.0
+"""An error counts in the slow scale for at most this many times that scale."""
+PRIOR_ERROR = 0.3
+"""Expected error at lead 1, in window spreads, before any was seen; it grows with the square root of the lead, as a random walk's."""
+
+
+class Scores:
+    """Stacked scores: errors and weights [N, H, E], offsets [N, H, Q], settled counts [N, H], coverage [N, Q], counts [N]."""
+
+    def __init__(self, horizon: int, experts: int, levels: int) -> None:
+        self.horizon, self.experts = horizon, experts
+        self.arrays: dict[str, NDArray[np.generic]] = {
+            "score.errors": np.zeros((0, horizon, experts)),
+            "score.weights": np.zeros((0, horizon, experts)),
+            "score.offsets": np.zeros((0, horizon, levels)),
+            "score.settled": np.zeros((0, horizon), np.int64),
+            "score.mixed": np.zeros((0, horizon)),
+            "score.coverage": np.zeros((0, levels)),
+            "score.slow": np.zeros(0),
+            "score.count": np.zeros(0, np.int64),
+            "score.run": np.zeros(0, np.int64),
+        }
+
+    def resize(self, rows: int) -> None:
+        """Make room for ``rows`` series."""
+        for name, array in self.arrays.items():
+            more = rows - len(array)
+            if more > 0:
+                self.arrays[name] = np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+
+    def reset(self, rows: Rows) -> None:
+        """Begin: equal weights, no offsets, the random walk's errors."""
+        for array in self.arrays.values():
+            array[rows] = 0
+        growth = PRIOR_ERROR * np.sqrt(np.arange(1, self.horizon + 1))
+        self.arrays["score.errors"][rows] = growth[:, None]
+        self.arrays["score.mixed"][rows] = growth
+        self.arrays["score.weights"][rows] = 1.0 / self.experts
+
+    def observe(self, rows: Rows) -> Rows:
+        """Count one observation of each row; returns the counts [B]."""
+        self.arrays["score.count"][rows] += 1
+        self.arrays["score.run"][rows] += 1
+        count: Rows = self.arrays["score.count"][rows]
+        return count
+
+    def typical(self, rows: Rows) -> Floats:
+        """Running mean absolute error of the mixture's median, [B, H], in window spreads."""
+        errors: Floats = self.arrays["score.mixed"][rows]
+        return errors
+
+    def spread(self, rows: Rows) -> Floats:
+        """Running mean absolute error of each expert, [B, H, E]."""
+        errors: Floats = self.arrays["score.errors"][rows]
+        return errors
+
+    def settle(
+        self,
+        rows: Rows,
+        losses: Floats,
+        covered: NDArray[np.bool_],
+        error: Floats,
+        known: NDArray[np.bool_],
+        levels: Floats,
+        spec: ModelSpec,
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Take matured errors: losses [B, H, E], covered [B, H, Q], error of the median [B, H], each where ``known`` [B, H].
+
+        Returns the standardised lead-1 error [B] and whether there was one. All units are window spreads.
+        """
+        arrays = self.arrays
+        arrays["score.settled"][rows] += known
+        settled = arrays["score.settled"][rows]
+        rate = np.maximum(ERROR_RATE, 1.0 / np.maximum(settled, 1))
+        mixed = arrays["score.mixed"][rows]
+        typical = np.maximum(mixed, 1e-9)[..., None]
+        arrays["score.weights"][rows] = reweigh(
+            arrays["score.weights"][rows], losses / typical, known, spec.mixture_rate, spec.mixture_share
+        )
+        pace = (spec.calibration_rate + 1.0 / (settled + 10.0))[..., None]
+        arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, pace)
+        errors = arrays["score.errors"][rows]
+        arrays["score.errors"][rows] = errors + (known * rate)[..., None] * (losses - errors)
+        arrays["score.mixed"][rows] = mixed + known * rate * (np.abs(error) - mixed)
+        share = np.where(known[..., None], covered, 0.0)
+        number = known.sum(1)
+        mean = np.ascontiguousarray(share.transpose(0, 2, 1)).sum(-1) / np.maximum(number, 1)[:, None]
+        coverage = arrays["score.coverage"][rows]
+        pace_1 = np.where(number > 0, rate.max(1), 0.0)[:, None]
+        arrays["score.coverage"][rows] = coverage + pace_1 * (mean - coverage)
+        return self._standardise(rows, error[:, 0], known[:, 0], settled[:, 0])
+
+    def _standardise(
+        self, rows: Rows, error: Floats, known: NDArray[np.bool_], settled: Rows
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        slow = self.arrays["score.slow"][rows]
+        judged = known & (slow > 0)
+        standardised = np.where(judged, error / np.where(slow > 0, slow, 1.0), 0.0)
+        size = np.abs(error)
+        size = np.where((slow > 0) & (settled > 30), np.minimum(size, OUTLIER * slow), size)
+        rate = np.maximum(SLOW_RATE, 1.0 / np.maximum(settled, 1))
+        self.arrays["score.slow"][rows] = np.where(known, slow + rate * (size - slow), slow)
+        return standardised, judged
+
+    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+        """One row as plain arrays."""
+        return {name: np.array(array[row]) for name, array in self.arrays.items()}
+
+    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Put a snapshot into a row."""
+        for name, array in self.arrays.items():
+            array[row] = arrays[name]

@@ -1,0 +1,100 @@
+"""What a feed asks of its models: sizes, levels, rates. Plain numbers; where they come from is not known here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+DAY_US = 86_400_000_000
+LONGEST_SEASON = 1_440
+"""Seasons longer than this many slots (a day of minutes) are not kept in the window: the seasonal expert then abstains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Sizes and constants of one feed's forecasters.
+
+    Rates are per fine-tuning step. ``levels`` are probabilities, ascending, symmetric not required, 0.5 among them.
+    ``season`` is in slots; 0 means a day of the series' own step, where that is at most ``LONGEST_SEASON`` slots.
+    """
+
+    context: int = 96
+    horizon: int = 24
+    channels: int = 1
+    levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
+    season: int = 0
+    architecture: str = "gru"
+    hidden: int = 32
+    patch: int = 8
+    learn_every: int = 1
+    replay: int = 1
+    history: int = 512
+    train_rate: float = 3e-3
+    online_rate: float = 2e-4
+    settle_steps: int = 200
+    clip: float = 1.0
+    rls_lags: int = 32
+    rls_forgetting: float = 0.9998
+    mixture_rate: float = 0.1
+    mixture_share: float = 0.002
+    calibration_rate: float = 0.05
+    warm_after: int = 0
+
+    def __post_init__(self) -> None:
+        def refuse(name: str, rule: str) -> None:
+            raise ValueError(f"{name} = {getattr(self, name)!r}: {rule}")
+
+        for name in ("context", "horizon", "channels", "hidden", "patch", "learn_every", "history"):
+            if getattr(self, name) < 1:
+                refuse(name, "must be at least 1")
+        if self.context % self.patch:
+            refuse("context", f"must be a multiple of patch ({self.patch})")
+        if self.horizon > 256:
+            refuse("horizon", "at most 256 steps are supported")
+        if self.context > 2_048:
+            refuse("context", "at most 2048 steps are supported")
+        if self.season < 0 or self.replay < 0:
+            refuse("season" if self.season < 0 else "replay", "must not be negative")
+        if 0.5 not in self.levels or list(self.levels) != sorted(set(self.levels)):
+            refuse("levels", "must ascend, without repeats, and hold 0.5")
+        if not all(0.0 < level < 1.0 for level in self.levels):
+            refuse("levels", "must lie between 0 and 1")
+
+    @property
+    def median(self) -> int:
+        """Index of the level 0.5."""
+        return self.levels.index(0.5)
+
+    @property
+    def lags(self) -> int:
+        """Lags that the least-squares expert sees."""
+        return min(self.rls_lags, self.context)
+
+    @property
+    def ready_after(self) -> int:
+        """Observations after which a series counts as ready: one full window and one matured forecast, unless set."""
+        return self.warm_after or self.context + self.horizon
+
+    def season_slots(self, step_us: int) -> int:
+        """The season of a series with this step, in slots; 0 where it has none that fits."""
+        if self.season:
+            return self.season
+        slots = DAY_US // step_us if step_us > 0 and DAY_US % step_us == 0 else 0
+        return slots if 2 <= slots <= LONGEST_SEASON else 0
+
+    def window_capacity(self, step_us: int) -> int:
+        """Slots that a series' ring must hold. ``step_us`` 0 (inferred per series) reserves the longest season."""
+        season = self.season_slots(step_us) if step_us > 0 else (self.season or LONGEST_SEASON)
+        return max(self.context + self.horizon + self.history, season + self.horizon + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON would hold it."""
+        return asdict(self) | {"levels": list(self.levels)}
+
+    @classmethod
+    def from_dict(cls, entries: dict[str, Any]) -> ModelSpec:
+        """The inverse of ``to_dict``; unknown names raise ValueError."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(entries) - known):
+            raise ValueError(f"unknown model settings: {', '.join(unknown)}")
+        return cls(**(entries | {"levels": tuple(entries["levels"])} if "levels" in entries else entries))

@@ -1,0 +1,1 @@
+"""Data in, data out: Kafka, Redis, files, bytes and event time."""
