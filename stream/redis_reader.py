@@ -1,0 +1,136 @@
+"""The reading side of Redis, for the dashboard, the command line and tests. Writes only to strike off dead workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import orjson
+import redis
+from pydantic import TypeAdapter
+
+from stream.keys import Keys
+from stream.messages import AlertMessage, ForecastBatch, ForecastMessage, Message, SeriesCard
+from stream.redis_connect import service_errors
+
+M = TypeVar("M", bound=Message)
+
+_FORECASTS: TypeAdapter[list[ForecastMessage]] = TypeAdapter(list[ForecastMessage])
+
+
+class RedisReader:
+    """Reads what the workers of a namespace publish. All methods raise ServiceError when Redis fails.
+
+    A message of a version or shape that this release does not know raises pydantic.ValidationError.
+    """
+
+    def __init__(self, client: redis.Redis, namespace: str) -> None:
+        self.keys = Keys(namespace)
+        self._client: Any = client  # redis-py cannot type that all replies are bytes
+        timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5.0)
+        # A wait that outlasts the socket's timeout would end in an error instead of "nothing new".
+        self._longest_block_ms = None if timeout_s is None else max(1, int(timeout_s * 500))
+
+    def latest(self, feed: str, series: str) -> ForecastMessage | None:
+        return self._one(self.keys.forecast(feed, series), ForecastMessage)
+
+    def card(self, feed: str, series: str) -> SeriesCard | None:
+        return self._one(self.keys.card(feed, series), SeriesCard)
+
+    def latest_many(self, feed: str, series: list[str]) -> dict[str, ForecastMessage]:
+        """The latest forecasts of those series that have one, in one round trip."""
+        return self._many({name: self.keys.forecast(feed, name) for name in series}, ForecastMessage)
+
+    def cards(self, feed: str, series: list[str]) -> dict[str, SeriesCard]:
+        """The cards of those series that have one, in one round trip."""
+        return self._many({name: self.keys.card(feed, name) for name in series}, SeriesCard)
+
+    def series(self, feed: str) -> Iterator[str]:
+        """All series ids of the feed, in no order, each once."""
+        yield from (name for name, _ in self.places(feed))
+
+    def places(self, feed: str) -> Iterator[tuple[str, str]]:
+        """Series ids of the feed and their ``topic/partition``."""
+        seen: set[bytes] = set()
+        with service_errors(f"listing the series of feed {feed}"):
+            for name, place in self._client.hscan_iter(self.keys.series(feed), count=512):
+                if name not in seen:
+                    seen.add(name)
+                    yield name.decode(), place.decode()
+
+    def partition(self, topic: str, partition: int) -> dict[str, str]:
+        """``epoch``, ``owner``, ``updated`` and, once something is published, ``offset``; empty when never claimed."""
+        with service_errors(f"reading {topic}/{partition}"):
+            fields = self._client.hgetall(self.keys.partition(topic, partition))
+        return {name.decode(): value.decode() for name, value in fields.items()}
+
+    def alerts(
+        self, after_id: str = "0-0", count: int = 100, block_ms: int | None = None
+    ) -> list[tuple[str, AlertMessage]]:
+        """Up to ``count`` alerts after the entry ``after_id``, oldest first, with entry ids.
+
+        "$" means those to come; in a loop, pass the last id instead, or what comes between two calls is missed. With
+        ``block_ms`` waits for the first, at most half of the socket's timeout; empty when none came.
+        """
+        entries = self._entries(self.keys.alerts, after_id, count, block_ms)
+        return [(entry, AlertMessage.model_validate_json(fields[b"alert"])) for entry, fields in entries]
+
+    def last_alerts(self, count: int = 100) -> list[tuple[str, AlertMessage]]:
+        """The newest ``count`` alerts, newest first."""
+        with service_errors("reading alerts"):
+            entries = self._client.xrevrange(self.keys.alerts, count=count)
+        return [(entry.decode(), AlertMessage.model_validate_json(fields[b"alert"])) for entry, fields in entries]
+
+    def open_alerts(self) -> dict[str, AlertMessage]:
+        """Fingerprint -> alert that is firing, all feeds."""
+        with service_errors("reading open alerts"):
+            fields = self._client.hgetall(self.keys.alerts_open)
+        return {name.decode(): AlertMessage.model_validate_json(text) for name, text in fields.items()}
+
+    def forecasts(
+        self, feed: str, after_id: str = "0-0", count: int = 10, block_ms: int | None = None
+    ) -> list[tuple[str, ForecastBatch]]:
+        """Up to ``count`` entries of the forecast stream after ``after_id``; arguments as in ``alerts``."""
+        batches = []
+        for entry, fields in self._entries(self.keys.forecasts(feed), after_id, count, block_ms):
+            forecasts = _FORECASTS.validate_json(fields.pop(b"forecasts"))
+            # The other fields are numbers as text, which pydantic turns back.
+            text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+            text["v"] = int(text["v"])
+            batches.append((entry, ForecastBatch(forecasts=forecasts, **text)))
+        return batches
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Worker id -> what its last heartbeat said, for those whose heartbeat has not expired."""
+        with service_errors("reading heartbeats"):
+            ids = sorted(name.decode() for name in self._client.smembers(self.keys.workers))
+            if not ids:
+                return {}
+            beats = self._client.mget([self.keys.worker(worker_id) for worker_id in ids])
+            gone = [worker_id for worker_id, beat in zip(ids, beats, strict=True) if beat is None]
+            if gone:
+                # One that comes back just now is missed only until its next beat.
+                self._client.srem(self.keys.workers, *gone)
+        return {name: orjson.loads(beat) for name, beat in zip(ids, beats, strict=True) if beat is not None}
+
+    def _one(self, key: str, kind: type[M]) -> M | None:
+        with service_errors(f"reading {key}"):
+            text = self._client.get(key)
+        return None if text is None else kind.model_validate_json(text)
+
+    def _many(self, keys: dict[str, str], kind: type[M]) -> dict[str, M]:
+        if not keys:
+            return {}
+        with service_errors(f"reading {len(keys)} keys"):
+            texts = self._client.mget(list(keys.values()))
+        found = zip(keys, texts, strict=True)
+        return {name: kind.model_validate_json(text) for name, text in found if text is not None}
+
+    def _entries(
+        self, key: str, after_id: str, count: int, block_ms: int | None
+    ) -> list[tuple[str, dict[bytes, bytes]]]:
+        if block_ms is not None and self._longest_block_ms is not None:
+            block_ms = min(block_ms, self._longest_block_ms)
+        with service_errors(f"reading stream {key}"):
+            reply = self._client.xread({key: after_id}, count=count, block=block_ms)
+        return [(entry.decode(), fields) for _, entries in reply or () for entry, fields in entries]
