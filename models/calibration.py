@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def track(offsets: Floats, covered: NDArray[np.bool_], levels: Floats, known: NDArray[np.bool_], rate: Floats) -> Floats:
+def track(
+    offsets: Floats, covered: NDArray[np.bool_], levels: Floats, known: NDArray[np.bool_], rate: Floats
+) -> Floats:
     """New offsets [B, H, Q], in units of the typical error. ``covered`` [B, H, Q]: outcome <= quantile; ``rate`` [B, 1, 1]."""
     moved = offsets + rate * (levels - covered)
     return np.where(known[..., None], moved, offsets)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def change_point(errors: NDArray[np.float64]) -> int:
 class SeriesDrift:
     """The detectors of one series."""
 
-    __slots__ = ("settings", "errors", "_adwin", "_page_hinkley")
+    __slots__ = ("_adwin", "_page_hinkley", "errors", "settings")
 
     def __init__(self, settings: DriftSettings) -> None:
         self.settings = settings
@@ -112,11 +113,11 @@ class SeriesDrift:
         """Mean size of the newest errors, in typical errors; 0 before there is one."""
         return float(np.mean(self.errors[-NEWEST:])) if self.errors else 0.0
 
-    def snapshot(self) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self) -> dict[str, NDArray[Any]]:
         """The errors since the segment began."""
         return {"drift.errors": np.array(self.errors, np.float32)}
 
-    def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """The exact inverse: the detectors are fed the same errors."""
         self.errors = []
         self._fresh()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import gcd
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,6 +95,10 @@ class Fleet:
         self.start = torch.nn.functional.pad(start, (0, -len(start) % LANES))
         self.trained = True
 
+    def set_start_arrays(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """The same from numpy arrays, as a checkpoint holds them."""
+        self.set_start({name: torch.from_numpy(np.array(array, np.float32)) for name, array in weights.items()})
+
     def resize(self, rows: int) -> None:
         """Make room for ``rows`` series."""
         more = rows - len(self.steps)
@@ -113,7 +118,13 @@ class Fleet:
         return np.maximum(self.spec.online_rate, self.spec.train_rate / (1 + self.steps[rows] / self.spec.settle_steps))
 
     def step(
-        self, rows: Rows, patches: Floats32, centred: Floats32, targets: Floats32, known: Floats32, learn: NDArray[np.bool_]
+        self,
+        rows: Rows,
+        patches: Floats32,
+        centred: Floats32,
+        targets: Floats32,
+        known: Floats32,
+        learn: NDArray[np.bool_],
     ) -> Floats32:
         """Forecast from the newest window and take one fine-tuning step on the others: quantiles [B, H, Q] of window 0.
 
@@ -127,7 +138,13 @@ class Fleet:
         return out
 
     def _step(
-        self, rows: Rows, patches: Floats32, centred: Floats32, targets: Floats32, known: Floats32, learn: NDArray[np.bool_]
+        self,
+        rows: Rows,
+        patches: Floats32,
+        centred: Floats32,
+        targets: Floats32,
+        known: Floats32,
+        learn: NDArray[np.bool_],
     ) -> Floats32:
         count = len(rows)
         learners = np.flatnonzero(learn & (known.sum((1, 2)) > 0))
@@ -151,11 +168,11 @@ class Fleet:
         ahead: Floats32 = quantiles[:count, 0].detach().numpy()
         return ahead
 
-    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays; ``restore`` is the exact inverse."""
         return {"fleet.arena": self.arena[row].numpy().copy(), "fleet.steps": np.array([self.steps[row]])}
 
-    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row. Raises ValueError where it comes from a network of other sizes."""
         arena = arrays["fleet.arena"]
         if arena.shape != tuple(self.arena.shape[1:]):

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import track, widen
-from models.fleet import Fleet
 from models.calendar import calendar
+from models.calibration import widen
+from models.fleet import Fleet
 from models.inputs import TARGET_LIMIT, Scales, normalised, patches, replay_cutoffs, seasonal
 from models.least_squares import LeastSquares
-from models.mixture import reweigh
 from models.pending import Pending
 from models.scores import Scores
 from models.spec import ModelSpec
@@ -26,7 +26,7 @@ from models.windows import Windows
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 EXPERTS = ("last-value", "seasonal-naive", "least-squares", "network")
 MAE_TO_DEVIATION = 1.2533
@@ -152,11 +152,13 @@ class Forecaster:
         spec = self.spec
         due = self.pending.due(rows, slots)
         unit = np.where(due.known, due.scale, 1.0)
-        target = np.where(due.known, np.clip((values[:, None] - due.origin) / unit, -TARGET_LIMIT, TARGET_LIMIT), 0.0)  # [B, H]
+        target = np.where(
+            due.known, np.clip((values[:, None] - due.origin) / unit, -TARGET_LIMIT, TARGET_LIMIT), 0.0
+        )  # [B, H]
         self.least_squares.learn(rows, due.cutoffs, target, due.known)
-        losses = np.abs(target[..., None] - due.points)
+        losses: Floats = np.abs(target[..., None] - due.points)
         covered = target[..., None] <= due.quantiles
-        error = target - due.quantiles[..., spec.median]
+        error: Floats = target - due.quantiles[..., spec.median]
         return Settled(*self.scores.settle(rows, losses, covered, error, due.known, self.levels, spec))
 
     def _targets(
@@ -174,7 +176,14 @@ class Forecaster:
         return limited.astype(np.float32), known.astype(np.float32)
 
     def _experts(
-        self, rows: Rows, slots: Rows, centred: Floats, last: Floats, unit: Floats, beat: Beat, network: NDArray[np.float32]
+        self,
+        rows: Rows,
+        slots: Rows,
+        centred: Floats,
+        last: Floats,
+        unit: Floats,
+        beat: Beat,
+        network: NDArray[np.float32],
     ) -> tuple[Floats, Floats]:
         """Each expert's points [B, H, E] and quantiles [B, H, E, Q], centred and scaled."""
         spec = self.spec
@@ -197,7 +206,7 @@ class Forecaster:
             arrays |= part.snapshot(row)
         return arrays
 
-    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row. Raises KeyError or ValueError where it comes from another spec; the row is then as it was."""
         wanted = self.snapshot(row)
         for name, array in wanted.items():

@@ -50,7 +50,9 @@ def normalised(values: Floats, scale: Floats) -> tuple[Floats, Floats]:
     return np.clip((values - last[:, :, None]) / scale[:, None, None], -INPUT_LIMIT, INPUT_LIMIT), last
 
 
-def patches(centred: Floats, seen: NDArray[np.bool_], last_us: Rows, step_us: Rows, spec: ModelSpec) -> NDArray[np.float32]:
+def patches(
+    centred: Floats, seen: NDArray[np.bool_], last_us: Rows, step_us: Rows, spec: ModelSpec
+) -> NDArray[np.float32]:
     """Inputs of each recurrent step, [B, R, S, F]: ``patch`` slots of channels and mask, and the calendar at the patch's end.
 
     ``last_us`` [B, R] is the time of each window's last slot, ``step_us`` [B].
@@ -59,7 +61,7 @@ def patches(centred: Floats, seen: NDArray[np.bool_], last_us: Rows, step_us: Ro
     steps = length // spec.patch
     slots = np.concatenate([centred, seen[..., None]], axis=-1).reshape(series, windows, steps, -1)
     back = spec.patch * np.arange(1 - steps, 1)
-    time = last_us[..., None] + back * step_us[:, None, None]
+    time = (last_us[..., None] + back * step_us[:, None, None]).astype(np.int64, copy=False)
     return np.concatenate([slots, calendar(time)], axis=-1).astype(np.float32)
 
 
@@ -82,4 +84,5 @@ def replay_cutoffs(keys: NDArray[np.uint64], slots: Rows, low: Rows, high: Rows,
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     room = np.maximum(high - low, 1).astype(np.uint64)[:, None]
-    return low[:, None] + (mixed % room).astype(np.int64)
+    drawn: Rows = low[:, None] + (mixed % room).astype(np.int64)
+    return drawn

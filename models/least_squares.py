@@ -8,6 +8,7 @@ lead has learnt is exactly what an undelayed recursion would have learnt from th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,11 @@ class LeastSquares:
         error = np.where(known, np.clip(targets - said, -20.0, 20.0), 0.0)
         self.arrays["rls.coefficients"][rows] = coefficients + gains * error[:, :, None]
 
-    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays."""
         return {name: array[row].copy() for name, array in self.arrays.items()}
 
-    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row."""
         for name, array in self.arrays.items():
             array[row] = arrays[name]

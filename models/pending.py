@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Pending:
 
     def __init__(self, horizon: int, experts: int, levels: int) -> None:
         self.horizon = horizon
-        self.arrays: dict[str, NDArray[np.generic]] = {
+        self.arrays: dict[str, NDArray[Any]] = {
             "pending.cutoff": np.zeros((0, horizon), np.int64),
             "pending.origin": np.zeros((0, horizon)),
             "pending.scale": np.zeros((0, horizon)),
@@ -81,11 +82,11 @@ class Pending:
             quantiles=arrays["pending.quantiles"][row, at, leads],
         )
 
-    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays."""
         return {name: array[row].copy() for name, array in self.arrays.items()}
 
-    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row."""
         for name, array in self.arrays.items():
             array[row] = arrays[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class Scores:
 
     def __init__(self, horizon: int, experts: int, levels: int) -> None:
         self.horizon, self.experts = horizon, experts
-        self.arrays: dict[str, NDArray[np.generic]] = {
+        self.arrays: dict[str, NDArray[Any]] = {
             "score.errors": np.zeros((0, horizon, experts)),
             "score.weights": np.zeros((0, horizon, experts)),
             "score.offsets": np.zeros((0, horizon, levels)),
@@ -122,11 +123,11 @@ class Scores:
         self.arrays["score.slow"][rows] = np.where(known, slow + rate * (size - slow), slow)
         return standardised, judged
 
-    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays."""
         return {name: np.array(array[row]) for name, array in self.arrays.items()}
 
-    def restore(self, row: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row."""
         for name, array in self.arrays.items():
             array[row] = arrays[name]

@@ -6,6 +6,9 @@ a loss can leave it out. Nothing here looks forward: the value of an unseen slot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,7 +94,7 @@ class Windows:
         inside = (slots >= self.first[row]) & (slots <= self.newest[row])
         return self.values[row, at, 0], inside & self.seen[row, at]
 
-    def snapshot(self, row: int) -> dict[str, NDArray[np.generic]]:
+    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays; ``restore`` is the exact inverse."""
         return {
             "window.values": self.values[row].copy(),
@@ -99,7 +102,7 @@ class Windows:
             "window.ends": np.array([self.first[row], self.newest[row]]),
         }
 
-    def restore(self, row: int, arrays: dict[str, NDArray[np.generic]]) -> None:
+    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row."""
         self.values[row] = arrays["window.values"]
         self.seen[row] = arrays["window.seen"].astype(bool)

@@ -64,7 +64,9 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     net, sizes = architecture(name), sizes_of(SPEC)
     weights = {n: w.requires_grad_() for n, w in _weights(name, 2).items()}
     targets = torch.randn(2, 3, sizes.horizon)
-    loss = pinball(net.quantiles(weights, *_inputs(2, 3), sizes), targets, torch.ones_like(targets), torch.tensor(SPEC.levels))
+    loss = pinball(
+        net.quantiles(weights, *_inputs(2, 3), sizes), targets, torch.ones_like(targets), torch.tensor(SPEC.levels)
+    )
     for gradient in torch.autograd.grad(loss.sum(), list(weights.values())):
         assert gradient.abs().sum() > 0
 
@@ -78,12 +80,13 @@ def test_flatten_and_unflatten_are_inverse(name: str) -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(LSTM(), nn.LSTM), (GRU(), nn.GRU)])
-def test_the_recurrence_is_that_of_torch_nn(ours: Recurrent, theirs: type[nn.LSTM] | type[nn.GRU]) -> None:
+def test_the_recurrence_is_that_of_torch_nn(ours: Recurrent, theirs: type[nn.LSTM | nn.GRU]) -> None:
     torch.manual_seed(3)
     reference = theirs(6, 8, batch_first=True)
     inputs = torch.randn(1, 2, 5, 6)
-    projected = inputs @ reference.weight_ih_l0.T + reference.bias_ih_l0
-    last = ours.encode(projected, reference.weight_hh_l0.T[None], reference.bias_hh_l0[None, None])
+    named = dict(reference.named_parameters())
+    projected = inputs @ named["weight_ih_l0"].T + named["bias_ih_l0"]
+    last = ours.encode(projected, named["weight_hh_l0"].T[None], named["bias_hh_l0"][None, None])
     expected, _ = reference(inputs[0])
     torch.testing.assert_close(last[0], expected[:, -1])
 
@@ -97,5 +100,5 @@ def test_pinball_is_the_mean_over_known_targets_and_levels() -> None:
 
 
 def test_an_unknown_architecture_is_refused_naming_those_there_are() -> None:
-    with pytest.raises(ValueError, match="there are: .*gru.*lstm"):
+    with pytest.raises(ValueError, match=r"there are: .*gru.*lstm"):
         Fleet(ModelSpec(architecture="transformer"), seed=0)

@@ -21,7 +21,7 @@ def test_arrays_and_header_come_back_exactly() -> None:
     "blob", [b"", b"\x00" * 8, b"not a checkpoint at all", pickle.dumps({"a": 1}), pack({"a": np.zeros(4)}, {})[:-3]]
 )
 def test_anything_else_is_refused_with_a_reason(blob: bytes) -> None:
-    with pytest.raises(ValueError, match="not a state or model|format"):
+    with pytest.raises(ValueError, match=r"not a state or model|format"):
         unpack(blob)
 
 

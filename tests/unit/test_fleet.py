@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,8 @@ from models.fleet import Fleet, adam
 from models.registry import names
 from models.spec import ModelSpec
 
+F = NDArray[np.float32]
+
 
 def _fleet(spec: ModelSpec, rows: int) -> Fleet:
     fleet = Fleet(spec, seed=0)
@@ -21,7 +21,7 @@ def _fleet(spec: ModelSpec, rows: int) -> Fleet:
     return fleet
 
 
-def _step_inputs(fleet: Fleet, rows: int, seed: int) -> tuple[NDArray[Any], ...]:
+def _step_inputs(fleet: Fleet, rows: int, seed: int) -> tuple[F, F, F, F]:
     rng, sizes = np.random.default_rng(seed), fleet.sizes
     windows = 2 + fleet.spec.replay
     return (
@@ -30,6 +30,11 @@ def _step_inputs(fleet: Fleet, rows: int, seed: int) -> tuple[NDArray[Any], ...]
         rng.standard_normal((rows, windows - 1, sizes.horizon)).astype(np.float32),
         np.ones((rows, windows - 1, sizes.horizon), np.float32),
     )
+
+
+def _rows(inputs: tuple[F, F, F, F], rows: NDArray[np.int64]) -> tuple[F, F, F, F]:
+    patches, centred, targets, known = inputs
+    return patches[rows], centred[rows], targets[rows], known[rows]
 
 
 @pytest.mark.parametrize("name", names())
@@ -44,7 +49,7 @@ def test_a_row_learns_bit_for_bit_the_same_whatever_rows_are_beside_it(
         learn = np.arange(7) % 3 != step % 3
         expected = together.step(np.arange(7), *inputs, learn)
         for rows in (np.array([5]), np.array([2, 0, 6]), np.array([4, 1, 3])):
-            got = alone.step(rows, *(part[rows] for part in inputs), learn[rows])
+            got = alone.step(rows, *_rows(inputs, rows), learn[rows])
             np.testing.assert_array_equal(got, expected[rows])
     assert torch.equal(together.arena, alone.arena)
 
@@ -56,7 +61,7 @@ def test_fine_tuning_learns_what_last_value_cannot(name: str) -> None:
     rng, losses = np.random.default_rng(0), []
     for _ in range(300):
         patches, centred, _, known = _step_inputs(fleet, 2, int(rng.integers(1 << 30)))
-        targets = 0.5 * centred[:, 1:, -4:]
+        targets = np.float32(0.5) * centred[:, 1:, -4:]
         made = fleet.step(np.arange(2), patches, centred, targets, known, np.ones(2, bool))
         losses.append(np.abs(made[..., spec.median] - 0.5 * centred[:, 0, -4:]).mean())
     assert np.mean(losses[-30:]) < 0.5 * np.mean(losses[:30])
@@ -87,7 +92,9 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_a_large_one_is_clipped() -
     gradient = torch.full((2, 32), 1e6)
     gradient[1, 3] = float("nan")
     adam(states, gradient, np.ones(2, np.int64), np.full(2, 0.1), clip=1.0)
-    assert states[0, 1].norm().item() == pytest.approx(0.1, rel=1e-4)  # (1 - beta1) times the clipped gradient's norm of 1
+    assert states[0, 1].norm().item() == pytest.approx(
+        0.1, rel=1e-4
+    )  # (1 - beta1) times the clipped gradient's norm of 1
     assert torch.equal(states[1], torch.zeros(3, 32))
 
 
@@ -111,8 +118,8 @@ def test_a_row_moves_to_another_fleet_exactly() -> None:
         here.step(np.arange(3), *_step_inputs(here, 3, step), np.ones(3, bool))
     there.restore(4, here.snapshot(1))
     inputs = _step_inputs(here, 3, 9)
-    one = here.step(np.array([1]), *(part[:1] for part in inputs), np.array([True]))
-    other = there.step(np.array([4]), *(part[:1] for part in inputs), np.array([True]))
+    one = here.step(np.array([1]), *_rows(inputs, np.array([0])), np.array([True]))
+    other = there.step(np.array([4]), *_rows(inputs, np.array([0])), np.array([True]))
     np.testing.assert_array_equal(one, other)
     assert torch.equal(here.arena[1], there.arena[4])
 

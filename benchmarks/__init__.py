@@ -1,0 +1,1 @@
+"""Speed and accuracy, seeded, under permanent names: `make bench` lists them."""
