@@ -90,7 +90,11 @@ class RedisStore:
             pipe.hmget(key, "offset", "complete")
             epoch, _, (offset, complete) = pipe.execute()
         return Claim(
-            topic, partition, int(epoch), None if offset is None else int(offset), None if complete is None else int(complete)
+            topic,
+            partition,
+            int(epoch),
+            None if offset is None else int(offset),
+            None if complete is None else int(complete),
         )
 
     def load_states(self, topic: str, partition: int, feed: str, *, chunk: int = 256) -> Iterator[tuple[str, bytes]]:

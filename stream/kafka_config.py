@@ -1,0 +1,111 @@
+"""One mapping of Kafka settings, under kafka-python's own names, for consumers, producers and admin clients alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import kafka
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import (
+    AuthorizationError,
+    IllegalSaslStateError,
+    KafkaConfigurationError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
+from kafka.net.compat import KafkaNetClient
+
+from stream.errors import ConfigurationError, ServiceError
+from stream.records import Record
+
+C = TypeVar("C", KafkaConsumer, KafkaProducer, KafkaAdminClient)
+
+_BOOTSTRAP_TIMEOUT_MS = 10_000
+_KNOWN = frozenset({*KafkaConsumer.DEFAULT_CONFIG, *KafkaProducer.DEFAULT_CONFIG, *KafkaAdminClient.DEFAULT_CONFIG})
+
+_ALLOWED = {
+    "security_protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"),
+    "auto_offset_reset": ("earliest", "latest"),
+}
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic: ours, so that kafka-python stays within the adapters."""
+
+    topic: str
+    partition: int
+
+    def to_kafka(self) -> Any:
+        """The same, as kafka-python wants it."""
+        return kafka.TopicPartition(self.topic, self.partition)
+
+
+def to_record(found: Any) -> Record:
+    """What kafka-python's consumer gives, as a record of ours."""
+    headers = tuple((name, value if value is not None else b"") for name, value in found.headers)
+    return Record(found.topic, found.partition, found.offset, found.key, found.value, found.timestamp, headers)
+
+
+def open_client(client: type[C], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[C, KafkaNetClient]:
+    """A connected client with what it takes of ``settings`` over ``defaults``, and its network client to wake or close.
+
+    ConfigurationError for a name that no client knows or a value that is refused; ServiceError where no broker answers.
+    """
+    unknown = sorted(set(settings) - _KNOWN)
+    if unknown:
+        raise ConfigurationError(f"Kafka has no setting {', '.join(unknown)}: use kafka-python's names")
+    for name, allowed in _ALLOWED.items():
+        # kafka-python takes a protocol that it does not know for PLAINTEXT, and would speak without encryption.
+        if settings.get(name) is not None and settings[name] not in allowed:
+            raise ConfigurationError(f"Kafka {name} is {settings[name]!r}: use one of {', '.join(allowed)}")
+    given = {name: value for name, value in settings.items() if name in client.DEFAULT_CONFIG}
+    opened: list[KafkaNetClient] = []
+
+    def network(**options: Any) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**options))
+        return opened[-1]
+
+    options = {"bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS, **defaults, **given, "kafka_client": network}
+    try:
+        with kafka_errors("connect", settings):
+            try:
+                return client(**options), opened[-1]
+            except (AssertionError, TypeError, ValueError, KafkaConfigurationError) as error:
+                # kafka-python refuses settings with all of these.
+                raise ConfigurationError(f"Kafka settings: {error}") from error
+    except BaseException:
+        # A constructor that fails leaves the thread of its network client running.
+        for left in opened:
+            left.close()
+        raise
+
+
+def servers(settings: Mapping[str, Any]) -> str:
+    """The addresses of the brokers, for messages."""
+    given = settings.get("bootstrap_servers", "localhost:9092")
+    return given if isinstance(given, str) else ", ".join(map(str, given))
+
+
+@contextmanager
+def kafka_errors(action: str, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Turn kafka-python's errors into ours: what failed, where, what to do. Settings are never shown: passwords."""
+    where = f"Kafka at {servers(settings)}: {action}"
+    try:
+        yield
+    except (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError) as error:
+        advice = "check security_protocol, sasl_mechanism and the credentials"
+        raise ConfigurationError(f"{where}: the broker refused to authenticate us; {advice}") from error
+    except AuthorizationError as error:
+        advice = "grant the access or name another topic or group"
+        raise ConfigurationError(f"{where}: not authorized ({error}); {advice}") from error
+    except (KafkaTimeoutError, KafkaConnectionError) as error:
+        advice = "check that the broker runs, that bootstrap_servers is right, and that it can be reached from here"
+        raise ServiceError(f"{where}: no answer ({type(error).__name__}); {advice}") from error
+    except (KafkaError, OSError) as error:
+        raise ServiceError(f"{where}: {error}") from error

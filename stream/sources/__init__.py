@@ -1,0 +1,1 @@
+"""Sources of records other than Kafka: files, standard input and a synthetic feed."""

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.kafka_config import TopicPartition
+from stream.records import Record
+from stream.turns import Turns
+
+
+def _records(counts: list[int]) -> list[Record]:
+    return [Record("t", p, offset, None, b"") for p, count in enumerate(counts) for offset in range(count)]
+
+
+@given(st.lists(st.integers(0, 40), max_size=6), st.integers(1, 50))
+def test_everything_comes_out_once_and_in_order_within_its_partition(counts: list[int], most: int) -> None:
+    turns = Turns()
+    turns.add(_records(counts))
+    out: list[Record] = []
+    while len(turns):
+        taken = turns.take(most)
+        assert 0 < len(taken) <= most
+        out += taken
+    for partition, count in enumerate(counts):
+        assert [record.offset for record in out if record.partition == partition] == list(range(count))
+
+
+def test_partitions_get_equal_shares_and_the_rest_goes_to_those_that_have_more() -> None:
+    turns = Turns()
+    turns.add(_records([100, 100, 3]))
+    shares = Counter(record.partition for record in turns.take(63))
+    assert shares[2] == 3
+    assert shares[0] + shares[1] == 60
+    assert abs(shares[0] - shares[1]) <= 2
+
+
+def test_a_dropped_partition_is_forgotten() -> None:
+    turns = Turns()
+    turns.add(_records([2, 2]))
+    turns.drop(TopicPartition("t", 0))
+    assert {record.partition for record in turns.take(10)} == {1}
