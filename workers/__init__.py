@@ -1,0 +1,1 @@
+"""The processes: settings, command line, worker, scheduler, demo."""

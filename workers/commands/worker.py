@@ -1,0 +1,78 @@
+"""``tidecast worker``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import click
+
+from workers.commands.options import config_option
+
+
+@click.command("worker")
+@config_option
+@click.option("--name", help="The worker's name in logs and heartbeats [default: host and process number].")
+@click.option("--health", is_flag=True, help="Only ask whether a worker of this host lives: exit 0 if so.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def command(config: str | None, name: str | None, health: bool, log_level: str) -> None:
+    """Forecast the feeds: read Kafka, write forecasts, alerts and cards to Redis.
+
+    Start as many as you like, on any hosts: Kafka spreads the partitions over them. SIGTERM (or Ctrl-C) finishes the
+    batch, saves every series and leaves the group; a second one ends at once, which is safe too.
+    """
+    from stream.redis_connect import connect
+    from workers.configuration import load
+
+    settings = load(config)
+    client = connect(settings.redis.url.get_secret_value())
+    host = socket.gethostname()
+    if health:
+        from stream.redis_reader import RedisReader
+
+        alive = [owner for owner in RedisReader(client, settings.namespace).workers() if owner.startswith(f"{host}-")]
+        click.echo(", ".join(alive) or f"no worker of {host} has sent a heartbeat")
+        sys.exit(0 if alive else 1)
+
+    # One thread a worker: a batch of small matrices is slower, many times, when threads share it.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    from models.threads import single_threaded
+    from stream.deadletters import DeadLetters
+    from stream.redis_connect import check_server
+    from stream.redis_models import ModelRegistry
+    from stream.redis_store import RedisStore
+    from workers import logs
+    from workers.worker import Worker, log
+
+    logs.set_up(log_level)
+    single_threaded()
+    for warning in check_server(client):
+        log.warning("redis", advice=warning)
+    store = RedisStore(
+        client,
+        settings.namespace,
+        forecast_maxlen=settings.redis.forecast_maxlen,
+        alert_maxlen=settings.redis.alert_maxlen,
+    )
+    worker = Worker(
+        settings,
+        store,
+        ModelRegistry(client, settings.namespace),
+        DeadLetters(settings.kafka.client(), settings.dead_letters),
+        name or f"{host}-{os.getpid()}",
+    )
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if worker.stopping:
+            os._exit(128 + number)
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    worker.run()

@@ -1,0 +1,143 @@
+"""A feed inside a worker: its engine, its decoder, its series' way in from and out to Redis, and the model it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from models.checkpoint import pack, unpack
+from stream.decode import Decoder
+from stream.records import Decoded
+from stream.redis_models import ModelRegistry
+from stream.redis_store import Claim, PartitionPublication, RedisStore
+from workers.adoption import load_model
+from workers.engine import Effects, Engine, Place
+from workers.publishing import alert_message, cards, encode
+from workers.series import Series
+from workers.settings import FeedSettings, Settings
+
+log = structlog.get_logger()
+
+CARD_EVERY_US = 1_000_000
+"""A series' card is brought up to date at most this often: it costs more than a forecast and nobody reads faster."""
+
+
+class Lane:
+    """One feed's part of the worker. ``store`` is read from here, never written."""
+
+    def __init__(self, feed: FeedSettings, settings: Settings, store: RedisStore, models: ModelRegistry) -> None:
+        self.feed, self.store, self.models = feed, store, models
+        self.engine = Engine(feed, settings.worker.seed)
+        self.decoder = Decoder(feed.fields, feed.limits)
+        self.resident_series, self.signing_key = settings.worker.resident_series, settings.signing_key
+        self._refused: str | None = None
+
+    # Series in and out
+
+    def open(self, place: Place, now_us: int) -> int:
+        """Take a partition with the series that have state there, as many in memory as fit; returns how many there are."""
+        states = list(self.store.load_states(place.topic, place.partition, self.feed.name))
+        self.engine.open(place, [name for name, _ in states])
+        room = self.resident_series - self.engine.count
+        for name, blob in states[: max(room, 0)]:
+            self._restore(place, name, blob, now_us)
+        return len(states)
+
+    def _restore(self, place: Place, name: str, blob: bytes, now_us: int) -> None:
+        try:
+            series = self.engine.restore(place, name, *unpack(blob))
+        except ValueError as error:
+            # The series starts anew: its state is of no use to this configuration, and the stream must go on.
+            log.warning("state not usable, series starts anew", feed=self.feed.name, series=name, reason=str(error))
+            self.engine.known[place].discard(name)
+            return
+        # The time while no worker ran is not the series' silence.
+        series.arrival_us = now_us
+
+    def step(self, decoded: Decoded, now_us: int) -> Effects:
+        """Fetch what these records need from Redis, then run the engine."""
+        for place, names in self.engine.absent(decoded).items():
+            for name in sorted(names):
+                blob = self.store.load_state(place.topic, place.partition, self.feed.name, name)
+                if blob is None:
+                    self.engine.known[place].discard(name)
+                else:
+                    self._restore(place, name, blob, now_us)
+        return self.engine.step(decoded, now_us)
+
+    def states(self, chosen: Sequence[Series]) -> dict[str, bytes]:
+        """The states of series of this feed."""
+        return {series.name: pack(*self.engine.snapshot(series)) for series in chosen}
+
+    def beyond(self) -> list[Series]:
+        """Series that no longer fit in memory, longest unseen first."""
+        return self.engine.least_recent(self.resident_series)
+
+    # Effects to publications
+
+    def publications(
+        self,
+        decoded: Decoded,
+        effects: Effects,
+        spans: Mapping[Place, tuple[int, int]],
+        claims: Mapping[Place, Claim],
+        now_us: int,
+    ) -> dict[Place, PartitionPublication]:
+        """What is to be published for each partition whose records ``spans`` (first and last offset) the batch held."""
+        texts = encode(self.engine, effects.forecasts, list(decoded.records), now_us) if effects.forecasts else {}
+        due = [series for series in effects.touched if now_us - series.carded_us >= CARD_EVERY_US]
+        for series in due:
+            series.carded_us = now_us
+        return {
+            place: PartitionPublication(
+                claim=claims[place],
+                feed=self.feed.name,
+                first_offset=first,
+                offset=last,
+                forecasts=texts.get(place, ()),
+                cards=cards(self.engine, [series for series in due if series.place == place], now_us),
+                alerts=[
+                    alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
+                ],
+                new_series=[series.name for series in effects.started if series.place == place],
+            )
+            for place, (first, last) in spans.items()
+            if place.topic in self.feed.topics
+        }
+
+    def clocked(
+        self, effects: Effects, shown: Sequence[Series], claims: Mapping[Place, Claim], now_us: int
+    ) -> list[PartitionPublication]:
+        """Alerts that the clock brought about, and the cards of ``shown`` series, by partition."""
+        places = dict.fromkeys([place for place, _ in effects.alerts] + [series.place for series in shown])
+        return [
+            PartitionPublication(
+                claims[place],
+                self.feed.name,
+                0,
+                -1,
+                cards=cards(self.engine, [series for series in shown if series.place == place], now_us),
+                alerts=[
+                    alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
+                ],
+                by_clock=True,
+            )
+            for place in places
+            if place in claims
+        ]
+
+    # Models
+
+    def adopt(self, version: str | None) -> list[Series]:
+        """Go on from the champion ``version``; returns the series that changed by it. A model that is refused is said once."""
+        if version is None or version == self._refused or self.engine.model.endswith(f":{version}"):
+            return []
+        try:
+            self.engine.adopt(version, load_model(self.models, self.feed, version, self.signing_key))
+        except ValueError as error:
+            self._refused = version
+            log.error("model refused, the one before stays", feed=self.feed.name, version=version, reason=str(error))
+            return []
+        log.info("model taken up", feed=self.feed.name, version=version)
+        return [series for by_name in self.engine.resident.values() for series in by_name.values()]

@@ -1,0 +1,26 @@
+"""Logs: key=value on a terminal, JSON lines otherwise or with TIDECAST_LOG=json. Never payloads, never secrets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+
+
+def set_up(level: str = "info") -> None:
+    """Configure structlog and quieten the client libraries to warnings."""
+    style = os.environ.get("TIDECAST_LOG") or ("text" if sys.stderr.isatty() else "json")
+    renderer = structlog.dev.ConsoleRenderer() if style == "text" else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")

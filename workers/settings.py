@@ -1,0 +1,201 @@
+"""The configuration: a YAML file, overridden by the environment (``TIDECAST_REDIS__URL=...``), checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from models.spec import ModelSpec
+from stream.fields import FieldMapping, Limits
+from workers.durations import Duration, parse_duration
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+SECRETS = ("sasl_plain_password", "ssl_password")
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown fields are errors, since a misspelt one would be ignored in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(BaseModel):
+    """Kafka, under kafka-python's own names; what stands here is handed to its clients."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    bootstrap_servers: str | list[str] = "127.0.0.1:9092"
+    group_id: str = "tidecast"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_plain_password: SecretStr | None = None
+    ssl_password: SecretStr | None = None
+
+    def client(self) -> dict[str, Any]:
+        """Keyword arguments for kafka-python's clients, without the group."""
+        settings = self.model_dump(exclude={"group_id"}, exclude_none=True)
+        for name in SECRETS:
+            if name in settings:
+                settings[name] = settings[name].get_secret_value()
+        return settings
+
+
+class RedisSettings(Section):
+    """Redis: one server (or a sentinel-less replica's master); ``forecast_maxlen`` bounds the stream of forecasts, in batches."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    forecast_maxlen: int = Field(default=1_000, ge=0)
+    alert_maxlen: int = Field(default=100_000, ge=1)
+
+
+class ModelSettings(Section):
+    """The network of a feed and how it learns."""
+
+    architecture: str = "gru"
+    hidden: int = Field(default=32, ge=4, le=256)
+    patch: int = Field(default=8, ge=1, le=96)
+    learn_every: int = Field(default=1, ge=1)
+    replay: int = Field(default=1, ge=0, le=16)
+    online_rate: float = Field(default=2e-4, gt=0, le=0.1)
+    train_rate: float = Field(default=3e-3, gt=0, le=0.1)
+    clip: float = Field(default=1.0, gt=0)
+
+
+class AlertSettings(Section):
+    """When a series' drift and silence are told. ``stale_after`` 0 means never."""
+
+    drift: bool = True
+    adwin_delta: float = Field(default=1e-5, gt=0, lt=1)
+    page_hinkley_threshold: float = Field(default=40.0, gt=0)
+    minimum_rise: float = Field(default=1.3, gt=1)
+    stale_after: Duration = 600_000_000
+
+
+class RetrainSettings(Section):
+    """When the shared starting weights are trained anew, and on how much history."""
+
+    every: Duration | None = None
+    cron: str | None = None
+    jitter: Duration = 0
+    history: Duration = 7 * 86_400_000_000
+    max_records: int = Field(default=2_000_000, ge=1)
+    epochs: int = Field(default=8, ge=1, le=1000)
+    time_limit: Duration = 1_800_000_000
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> RetrainSettings:
+        if self.every and self.cron:
+            raise ValueError("give every or cron, not both")
+        if self.every is not None and self.every < 1_000_000:
+            raise ValueError("every must be at least 1s")
+        return self
+
+    @field_validator("cron")
+    @classmethod
+    def _cron(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            from apscheduler.triggers.cron import CronTrigger
+
+            try:
+                CronTrigger.from_crontab(cron, timezone="UTC")
+            except ValueError as error:
+                raise ValueError(f"{error}; write five fields as in crontab, for example '0 3 * * *'") from error
+        return cron
+
+
+class FeedSettings(Section):
+    """A group of series that share topics, mapping and models. ``lateness`` and ``max_gap`` count steps."""
+
+    name: Name
+    topics: Annotated[list[str], Field(min_length=1)]
+    partitions: int = Field(default=8, ge=1)
+    replication_factor: int = Field(default=-1, ge=-1, description="-1: as the broker is set")
+    fields: FieldMapping = FieldMapping()
+    limits: Limits = Limits()
+    step: Literal["auto"] | Duration = "auto"
+    lateness: int = Field(default=10, ge=0, le=10_000)
+    max_gap: int = Field(default=1_000, ge=1)
+    season: Literal["auto"] | Annotated[int, Field(ge=2, le=10_000)] = "auto"
+    context: int = Field(default=96, ge=4, le=2_048)
+    horizon: int = Field(default=24, ge=1, le=256)
+    levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
+    known_series: int = Field(default=100_000, ge=1)
+    model: ModelSettings = ModelSettings()
+    alerts: AlertSettings = AlertSettings()
+    retrain: RetrainSettings = RetrainSettings()
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _step(cls, step: Any) -> Any:
+        if step == "auto":
+            return step
+        if parse_duration(step) < 1_000:
+            raise ValueError("a step is at least 1ms")
+        return step
+
+    @model_validator(mode="after")
+    def _spec_holds(self) -> FeedSettings:
+        from models.registry import names
+
+        if self.model.architecture not in names():
+            raise ValueError(
+                f"model.architecture {self.model.architecture!r} is unknown; there are: {', '.join(names())}"
+            )
+        self.spec()
+        return self
+
+    @property
+    def step_us(self) -> int:
+        """The step in microseconds, 0 where each series' is inferred."""
+        return 0 if self.step == "auto" else self.step
+
+    def spec(self) -> ModelSpec:
+        """What the models package needs to know."""
+        return ModelSpec(
+            context=self.context,
+            horizon=self.horizon,
+            channels=1 + len(self.fields.channels),
+            levels=self.levels,
+            season=0 if self.season == "auto" else self.season,
+            **self.model.model_dump(),
+        )
+
+
+class WorkerSettings(Section):
+    """How a worker runs: batch size, how often state is saved, how many series it keeps in memory (per feed)."""
+
+    batch_records: int = Field(default=500, ge=1)
+    poll_timeout: Duration = 200_000
+    checkpoint: Duration = 10_000_000
+    checkpoint_batch: int = Field(default=64, ge=1)
+    resident_series: int = Field(default=10_000, ge=1)
+    heartbeat: Duration = 2_000_000
+    seed: int = 0
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    namespace: Name = "tidecast"
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    feeds: Annotated[list[FeedSettings], Field(min_length=1)]
+    worker: WorkerSettings = WorkerSettings()
+    dead_letters: str = "tidecast.dead-letters"
+    signing_key: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Settings:
+        names = [feed.name for feed in self.feeds]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"feeds: the name {repeated[0]!r} stands twice; every feed needs its own")
+        if any(self.dead_letters in feed.topics for feed in self.feeds):
+            raise ValueError("dead_letters: must not be a topic that a feed reads")
+        return self
+
+    def feed(self, name: str) -> FeedSettings:
+        """The feed of that name. Raises KeyError."""
+        for feed in self.feeds:
+            if feed.name == name:
+                return feed
+        raise KeyError(name)

@@ -1,0 +1,326 @@
+"""The worker: Kafka partitions in, effects to Redis, one batch at a time.
+
+The order of a batch: poll, decode, step the engine, dead letters to Kafka, everything else to Redis as one transaction that checks the
+partitions' epochs, then the Kafka commit. A crash between any two of these is made good by running the records again: see
+docs/design.md, decision 3.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+
+from stream.deadletters import DeadLetters
+from stream.errors import ServiceError
+from stream.kafka_source import KafkaSource, TopicPartition
+from stream.records import Record, Rejected
+from stream.redis_models import ModelRegistry
+from stream.redis_store import Claim, PartitionPublication, RedisStore
+from workers.engine import Effects, Place
+from workers.lane import Lane
+from workers.ledger import Ledger
+from workers.series import Series
+from workers.settings import Settings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+COMMIT_EVERY_US = 1_000_000
+SWEEP_EVERY_US = 1_000_000
+LONGEST_WAIT_S = 15.0
+
+
+class Worker:
+    """One worker. Single-threaded; Kafka's heartbeat has a thread of its own inside the client."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: RedisStore,
+        models: ModelRegistry,
+        dead_letters: DeadLetters,
+        owner: str,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.settings, self.store, self.models, self.dead_letters = settings, store, models, dead_letters
+        self.owner, self.clock = owner, clock
+        self.lanes = {feed.name: Lane(feed, settings, store, models) for feed in settings.feeds}
+        self.ledger = Ledger()
+        self.stopping = False
+        self.counts = {"records": 0, "observations": 0, "forecasts": 0, "rejected": 0, "alerts": 0, "batches": 0}
+        self._commits: dict[TopicPartition, int] = {}
+        self._last = {"commit": 0, "sweep": 0, "beat": 0}
+        self._source: KafkaSource | None = None
+
+    def stop(self) -> None:
+        """Finish the batch, save, leave the group. Safe to call from a signal handler."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Work until ``stop``. Raises ServiceError where Kafka cannot be reached at the start."""
+        topics = sorted({topic for feed in self.settings.feeds for topic in feed.topics})
+        for lane in self.lanes.values():
+            lane.adopt(self.models.champion(lane.feed.name))
+        source = KafkaSource(
+            topics, self.settings.kafka.group_id, self.settings.kafka.client(), self.assigned, self.revoked
+        )
+        self._source = source
+        log.info("worker started", owner=self.owner, topics=topics)
+        wait_s = self.settings.worker.poll_timeout / 1e6
+        try:
+            while not self.stopping:
+                records = self._until_done(lambda: source.poll(self.settings.worker.batch_records, wait_s))
+                if records:
+                    self.batch(records)
+                self._by_the_clock()
+        finally:
+            self._finish(source)
+        log.info("worker stopped", owner=self.owner, **self.counts)
+
+    def _finish(self, source: KafkaSource) -> None:
+        try:
+            self.save(self.ledger.all_unsaved())
+            self._commit(force=True)
+        finally:
+            source.close()
+            self.dead_letters.close()
+
+    @property
+    def claims(self) -> dict[Place, Claim]:
+        """The claims of the partitions that are held."""
+        return {place: holding.claim for place, holding in self.ledger.holdings.items()}
+
+    # Partitions come and go
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int | None]:
+        """Take partitions: claim, load their series, and say from which offset to go on."""
+        offsets: dict[TopicPartition, int | None] = {}
+        for partition in partitions:
+            place, began = Place(partition.topic, partition.partition), time.monotonic()
+            claim = self.store.claim(place.topic, place.partition, self.owner)
+            lanes = [lane for lane in self.lanes.values() if place.topic in lane.feed.topics]
+            loaded = sum(lane.open(place, self.clock()) for lane in lanes)
+            self.ledger.take(place, claim)
+            offsets[partition] = None if claim.complete is None else claim.complete + 1
+            log.info(
+                "partition taken",
+                topic=place.topic,
+                partition=place.partition,
+                epoch=claim.epoch,
+                series=loaded,
+                resume_at=offsets[partition],
+                published=claim.offset,
+                load_s=round(time.monotonic() - began, 3),
+            )
+        return offsets
+
+    def revoked(self, partitions: Sequence[TopicPartition], lost: bool) -> None:
+        """Give partitions up; what is unsaved is saved first, unless they are lost already."""
+        places = [Place(partition.topic, partition.partition) for partition in partitions]
+        if not lost:
+            self.save(self.ledger.all_unsaved(places))
+            self._commit(force=True)
+        for place in places:
+            self._forget(place)
+        log.info("partitions given up", partitions=[f"{place.topic}/{place.partition}" for place in places], lost=lost)
+
+    def _forget(self, place: Place) -> None:
+        for lane in self.lanes.values():
+            lane.engine.close(place)
+        self.ledger.holdings.pop(place, None)
+        self._commits.pop(TopicPartition(*place), None)
+
+    # A batch
+
+    def batch(self, records: Sequence[Record]) -> None:
+        """Take polled records through to Redis. What was published before is run again for its state alone."""
+        again: list[Record] = []
+        fresh: list[Record] = []
+        for record in records:
+            if (holding := self.ledger.holdings.get(Place(record.topic, record.partition))) is not None:
+                (again if record.offset <= holding.published else fresh).append(record)
+        if again:
+            self._run(again, publish=False)
+        if fresh:
+            self._run(fresh, publish=True)
+        self.counts["batches"] += 1
+
+    def _run(self, records: list[Record], *, publish: bool) -> None:
+        now_us = self.clock()
+        spans = _spans(records)
+        publications: dict[tuple[Place, str], PartitionPublication] = {}
+        rejected: list[Rejected] = []
+        for lane in self.lanes.values():
+            taken = [record for record in records if record.topic in lane.feed.topics]
+            if not taken:
+                continue
+            decoded = lane.decoder.decode(taken)
+            effects = self._until_done(lambda lane=lane, decoded=decoded: lane.step(decoded, now_us))  # type: ignore[misc]
+            self.ledger.note(effects.touched, now_us)
+            rejected += decoded.rejected + effects.rejected
+            if publish:
+                for place, made in lane.publications(decoded, effects, spans, self.claims, now_us).items():
+                    publications[place, lane.feed.name] = made
+                self._count(len(decoded.observations), effects)
+        for place, (_, last) in spans.items():
+            holding = self.ledger.holdings[place]
+            holding.reached = max(holding.reached, last)
+        saving = self._due(now_us)
+        if publish:
+            self._bury(rejected)
+        self._publish(publications, saving)
+        if publish:
+            self.counts["records"] += len(records)
+            self.counts["rejected"] += len(rejected)
+            for place, (_, last) in spans.items():
+                if (kept := self.ledger.holdings.get(place)) is not None:
+                    kept.published = last
+                    self._commits[TopicPartition(*place)] = last + 1
+
+    def _count(self, observations: int, effects: Effects) -> None:
+        self.counts["observations"] += observations
+        self.counts["alerts"] += len(effects.alerts)
+        if effects.forecasts is not None:
+            self.counts["forecasts"] += len(effects.forecasts.series)
+
+    def _bury(self, rejected: Sequence[Rejected]) -> None:
+        if not rejected:
+            return
+        for one in rejected:
+            self.dead_letters.send(one)
+        self._until_done(self.dead_letters.flush)
+        last = rejected[-1]
+        log.warning(
+            "records rejected",
+            count=len(rejected),
+            reason=last.reason.value,
+            topic=last.record.topic,
+            partition=last.record.partition,
+            offset=last.record.offset,
+            detail=last.detail,
+        )
+
+    # State
+
+    def _due(self, now_us: int) -> list[Series]:
+        """Series whose state goes with this batch: a few of those unsaved for longest, and those that leave memory."""
+        worker = self.settings.worker
+        due = self.ledger.due(now_us, worker.checkpoint, worker.checkpoint_batch)
+        return list(dict.fromkeys(due + [series for lane in self.lanes.values() for series in lane.beyond()]))
+
+    def save(self, chosen: Sequence[Series]) -> None:
+        """Write the states and cards of these series now."""
+        if not chosen:
+            return
+        self._publish({}, chosen)
+        now_us = self.clock()
+        shown = [item for lane in self.lanes.values() for item in self._clocked(lane, Effects(), chosen, now_us)]
+        self._until_done(lambda: self.store.publish(shown))
+
+    def _clocked(
+        self, lane: Lane, effects: Effects, chosen: Sequence[Series], now_us: int
+    ) -> list[PartitionPublication]:
+        mine = [series for series in chosen if series.feed == lane.feed.name]
+        return lane.clocked(effects, mine, self.claims, now_us)
+
+    def _publish(
+        self, publications: Mapping[tuple[Place, str], PartitionPublication], saving: Sequence[Series]
+    ) -> None:
+        """One transaction: the publications, with the states of ``saving`` and how far each partition's states are then complete."""
+        states: dict[tuple[Place, str], list[Series]] = {}
+        for series in saving:
+            states.setdefault((series.place, series.feed), []).append(series)
+        out = []
+        for place, feed in dict.fromkeys([*publications, *states]):
+            if (holding := self.ledger.holdings.get(place)) is None:
+                continue
+            made = publications.get((place, feed)) or PartitionPublication(holding.claim, feed, 0, -1)
+            blobs = self.lanes[feed].states(states.get((place, feed), ()))
+            out.append(replace(made, states=blobs, complete=holding.complete(saving)))
+        if not out:
+            return
+        done = self._until_done(lambda: self.store.publish(out))
+        self.ledger.settle(saving)
+        for claim in done.fenced:
+            log.warning("partition was taken by another worker", topic=claim.topic, partition=claim.partition)
+            self._forget(Place(claim.topic, claim.partition))
+        for lane in self.lanes.values():
+            lane.engine.drop([series for series in lane.beyond() if not self.ledger.is_unsaved(series)])
+        for feed, version in done.champions.items():
+            self._adopt(self.lanes[feed], version)
+
+    def _adopt(self, lane: Lane, version: str | None) -> None:
+        """Go on from a new champion, between batches, and never while records are run again that were published under the old one."""
+        if any(holding.behind for place, holding in self.ledger.holdings.items() if place.topic in lane.feed.topics):
+            return
+        changed = lane.adopt(version)
+        self.ledger.note({series: series.applied + 1 for series in changed}, self.clock())
+        # Saved at once: a restart must not run on from the old weights what was published under the new ones.
+        self.save(changed)
+
+    # The clock, and services that are away
+
+    def _by_the_clock(self) -> None:
+        now_us = self.clock()
+        self._commit(force=False)
+        if now_us - self._last["sweep"] >= SWEEP_EVERY_US:
+            self._last["sweep"] = now_us
+            self._sweep(now_us)
+        if now_us - self._last["beat"] >= self.settings.worker.heartbeat:
+            self._last["beat"] = now_us
+            self._beat()
+
+    def _sweep(self, now_us: int) -> None:
+        for lane in self.lanes.values():
+            effects = lane.engine.sweep(now_us)
+            self.ledger.note(effects.touched, now_us)
+            self.counts["alerts"] += len(effects.alerts)
+            told = self._clocked(lane, effects, list(effects.touched), now_us)
+            self._until_done(lambda told=told: self.store.publish(told))  # type: ignore[misc]
+            self._adopt(lane, self._until_done(lambda lane=lane: self.models.champion(lane.feed.name)))  # type: ignore[misc]
+        self.save(self._due(now_us))
+
+    def _beat(self) -> None:
+        info: dict[str, str | int | float | bool | None] = {
+            **self.counts,
+            "owner": self.owner,
+            "partitions": len(self.ledger.holdings),
+            "series": sum(lane.engine.count for lane in self.lanes.values()),
+            "unsaved": len(self.ledger.all_unsaved()),
+        }
+        self._until_done(lambda: self.store.beat(self.owner, info, 5 * self.settings.worker.heartbeat / 1e6))
+
+    def _commit(self, force: bool) -> None:
+        now_us = self.clock()
+        if self._source is None or not self._commits or not (force or now_us - self._last["commit"] >= COMMIT_EVERY_US):
+            return
+        self._last["commit"] = now_us
+        self._source.commit(self._commits)
+        self._commits = {}
+
+    def _until_done(self, call: Callable[[], T]) -> T:
+        """Try until the service answers, with growing, jittered waits: nothing is lost meanwhile, for nothing further is read."""
+        wait_s = 0.1
+        while True:
+            try:
+                return call()
+            except ServiceError as error:
+                if self.stopping:
+                    raise
+                log.error("a service does not answer, trying again", reason=str(error), wait_s=round(wait_s, 2))
+                time.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def _spans(records: Sequence[Record]) -> dict[Place, tuple[int, int]]:
+    """First and last offset of each partition."""
+    spans: dict[Place, tuple[int, int]] = {}
+    for record in records:
+        place = Place(record.topic, record.partition)
+        spans[place] = (spans[place][0] if place in spans else record.offset, record.offset)
+    return spans
