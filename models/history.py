@@ -1,8 +1,9 @@
-"""History of many series, made ready to train on: every window as a forecaster would have seen it live, and nothing later.
+"""History of many series, made ready to train on: every window as a forecaster would have seen it live, and nothing
+later.
 
-All slots of all series lie one after the other in flat arrays, so a window is a cutoff: an index into them. What a window shows
-(centring, scale, masks, calendar) comes from ``models/inputs.py``, as in live running; the scale at a cutoff is the running spread
-that the forecaster would have had there.
+All slots of all series lie one after the other in flat arrays, so a window is a cutoff: an index into them. What a
+window shows (centring, scale, masks, calendar) comes from ``models/inputs.py``, as in live running; the scale at a
+cutoff is the running spread that the forecaster would have had there.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _BLOCK = 4_096
 class SeriesHistory:
     """A stretch of one series on its grid: slot i lies at ``first_us + i*step_us``.
 
-    ``values`` float64 [T, C] without NaN, channel 0 first; ``seen`` bool [T], the first slot seen. As in ``Windows``, an unseen slot
-    holds the value before it. A series may come in several stretches, where it was silent for long.
+    ``values`` float64 [T, C] without NaN, channel 0 first; ``seen`` bool [T], the first slot seen. As in ``Windows``,
+    an unseen slot holds the value before it. A series may come in several stretches, where it was silent for long.
     """
 
     name: str
@@ -47,7 +48,9 @@ class SeriesHistory:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cutoffs int64 [n] by purpose, in time: train, then validation, then held out. No target of one part reaches into the next."""
+    """Cutoffs int64 [n] by purpose, in time: train, then validation, then held out. No target of one part reaches into
+    the next.
+    """
 
     train: Rows
     validation: Rows
@@ -65,7 +68,9 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """R windows as the network takes them: patches [1, R, S, F], centred [1, R, L], targets and known [1, R, H]; all float32."""
+    """R windows as the network takes them: patches [1, R, S, F], centred [1, R, L], targets and known [1, R, H]; all
+    float32.
+    """
 
     patches: Floats32
     centred: Floats32
@@ -99,7 +104,9 @@ class History:
 
     @property
     def cutoffs(self) -> Rows:
-        """Every cutoff that a forecast would be made at, with a quarter of its window there and a known target; in flat order."""
+        """Every cutoff that a forecast would be made at, with a quarter of its window there and a known target; in flat
+        order.
+        """
         counted = np.concatenate([[0], np.cumsum(self.seen)])
         at = np.arange(len(self.seen))
         ahead = counted[np.minimum(at + 1 + self.spec.horizon, self.end)] - counted[at + 1]
@@ -107,7 +114,7 @@ class History:
         return kept
 
     def split(self) -> Split:
-        """Cutoffs by time over all series at once, so that no series tells of another's future; purged by the horizon."""
+        """Cutoffs by time over all series at once: no series tells of another's future. Purged by the horizon."""
         cutoffs = self.cutoffs
         if not len(cutoffs):
             return Split(cutoffs, cutoffs, cutoffs)
@@ -145,10 +152,13 @@ class History:
         return np.where(known, self._relative(cutoffs, at), 0.0), known
 
     def seasonal(self, cutoffs: Rows) -> Floats:
-        """What the seasonal naive forecast says, [R, H], centred and scaled: the last value where there is no season to look back on."""
+        """What the seasonal naive forecast says, [R, H], centred and scaled: the last value where there is no season to
+        look back on.
+        """
         leads = np.arange(1, self.spec.horizon + 1)
         period = np.maximum(self.season[cutoffs], 1)[:, None]
-        at = cutoffs[:, None] + leads - period * (-(-leads // period))
+        back: Rows = period * np.ceil(leads / period).astype(np.int64)
+        at: Rows = cutoffs[:, None] + leads - back
         there = (at >= self.begin[cutoffs][:, None]) & (self.season[cutoffs] > 0)[:, None]
         at = np.where(there, at, cutoffs[:, None])
         return np.where(there & self.seen[at], self._relative(cutoffs, at), 0.0)
@@ -161,7 +171,9 @@ class History:
 
 
 def running_variance(values: Floats, seen: NDArray[np.bool_], context: int) -> Floats:
-    """What ``Scales`` holds after each observation of a series, [T, C]: a window's variance, exponentially weighted; 0 at unseen slots."""
+    """What ``Scales`` holds after each observation of a series, [T, C]: a window's variance, exponentially weighted; 0
+    at unseen slots.
+    """
     kept = np.flatnonzero(seen)
     padded = np.concatenate([np.zeros((context - 1, values.shape[1])), values])
     present = np.concatenate([np.zeros(context - 1, bool), seen])
@@ -187,7 +199,9 @@ def running_variance(values: Floats, seen: NDArray[np.bool_], context: int) -> F
 
 def _check(one: SeriesHistory, spec: ModelSpec) -> None:
     if one.values.shape != (len(one.seen), spec.channels):
-        raise ValueError(f"series {one.name!r}: values {one.values.shape} for {len(one.seen)} slots of {spec.channels} channels")
+        raise ValueError(
+            f"series {one.name!r}: values {one.values.shape} for {len(one.seen)} slots of {spec.channels} channels"
+        )
     if not len(one.seen) or not one.seen[0] or one.step_us < 1:
         raise ValueError(f"series {one.name!r}: must begin with a seen slot and have a positive step")
     if not np.isfinite(one.values).all():

@@ -1,7 +1,9 @@
-"""Training the starting weights of a feed: one network on windows of all its series, stopped when newer rows gain no more.
+"""Training the starting weights of a feed: one network on windows of all its series, stopped when newer rows gain no
+more.
 
-The weights are shared; what a series is like by itself it learns live, from there on. The loss, the optimiser and the inputs are those
-of live running (``models/fleet.py``, ``models/history.py``), with one series of R windows where the fleet has B series of a few.
+The weights are shared; what a series is like by itself it learns live, from there on. The loss, the optimiser and the
+inputs are those of live running (``models/fleet.py``, ``models/history.py``), with one series of R windows where the
+fleet has B series of a few.
 """
 
 from __future__ import annotations
@@ -23,18 +25,24 @@ from models.spec import ModelSpec
 Weights = dict[str, NDArray[np.float32]]
 Progress = Callable[[float, dict[str, Any]], None]
 
-BATCH = 256
+BATCH = (32, 256)
+"""Fewest and most windows of a minibatch: as many between as give 64 steps an epoch, so that a short history is learnt
+too.
+"""
 EPOCH_WINDOWS = 50_000
 """Windows drawn for one epoch at most: a long history makes a run better, not endless."""
 SCORED_WINDOWS = 20_000
 """Windows scored at most, evenly spread over a part."""
+CHUNK = 1_024
+"""Windows scored in one pass."""
 PATIENCE = 3
 """Epochs without a better validation loss after which training stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good forecasts were, over ``targets`` known targets: mean pinball loss and mean absolute error of the median, both in window
+    """How good forecasts were, over ``targets`` known targets: mean pinball loss and mean absolute error of the median,
+    both in window
     spreads so that series compare, and the share of targets inside the outermost levels."""
 
     pinball: float
@@ -74,7 +82,7 @@ class _Tally:
     def score(self) -> Score:
         count = self.sums[3]
         means = (self.sums[:3] / count).tolist() if count else [math.nan] * 3
-        return Score(*means, targets=int(count))
+        return Score(means[0], means[1], means[2], int(count))
 
 
 def untrained(spec: ModelSpec, seed: int) -> Weights:
@@ -102,9 +110,10 @@ def train(
 ) -> Trained:
     """Train on ``split.train``, stop by ``split.validation``; ``split.held_out`` is not looked at.
 
-    ``start``: weights to go on from, None for untrained ones. The result is the best of start and epochs by validation loss, so it is
-    never worse there than the start. ``should_stop`` is asked before each minibatch; the begun epoch still counts. The same arguments
-    give the same weights. Raises ValueError where ``start`` does not fit or a part has no windows.
+    ``start``: weights to go on from, None for untrained ones. The result is the best of start and epochs by validation
+    loss, so it is never worse there than the start. ``should_stop`` is asked before each minibatch; the begun epoch
+    still counts. The same arguments give the same weights. Raises ValueError where ``start`` does not fit or a part has
+    no windows.
     """
     if not (len(split.train) and len(split.validation)):
         raise ValueError("no windows to train or validate on")
@@ -115,15 +124,16 @@ def train(
     best, least = vector.clone(), _loss(history, vector, split.validation)
     validation, stale, steps = [least], 0, 0
     generator, levels = np.random.default_rng(seed), torch.tensor(spec.levels)
-    planned = epochs * math.ceil(min(len(split.train), EPOCH_WINDOWS) / BATCH)
+    size = min(max(len(split.train) // 64, BATCH[0]), BATCH[1])
+    planned = epochs * math.ceil(min(len(split.train), EPOCH_WINDOWS) / size)
     ended: Literal["epochs", "early", "asked"] = "epochs"
     while ended == "epochs" and len(validation) <= epochs:
         order = generator.permutation(split.train)[:EPOCH_WINDOWS]
-        for at in range(0, len(order), BATCH):
+        for at in range(0, len(order), size):
             if should_stop():
                 ended = "asked"
                 break
-            batch = history.batch(order[at : at + BATCH])
+            batch = history.batch(order[at : at + size])
             weights = states[:, 0].clone().requires_grad_()
             patches, centred = torch.from_numpy(batch.patches), torch.from_numpy(batch.centred)
             quantiles = net.quantiles(unflatten(weights, net, sizes), patches, centred, sizes)
@@ -132,7 +142,7 @@ def train(
             rate = spec.train_rate * _anneal(steps / planned)
             steps += 1
             adam(states, gradient, np.array([steps]), np.array([rate]), spec.clip)
-            progress(steps / planned, {"epoch": len(validation), "loss": float(loss), "validation": least})
+            progress(steps / planned, {"epoch": len(validation), "loss": loss.item(), "validation": least})
         validation.append(_loss(history, states[0, 0], split.validation))
         stale = 0 if validation[-1] < least else stale + 1
         if not stale:
@@ -163,7 +173,10 @@ def evaluate_baselines(history: History, split: Split) -> dict[str, Score]:
         targets, known = history.targets(learnt)
         errors = targets - points(learnt)
         offsets = np.stack(
-            [np.quantile(errors[known[:, lead], lead], levels) if known[:, lead].any() else 0 * levels for lead in range(history.spec.horizon)]
+            [
+                np.quantile(errors[known[:, lead], lead], levels) if known[:, lead].any() else 0 * levels
+                for lead in range(history.spec.horizon)
+            ]
         )
         offsets[:, median] = 0.0
         # An offset on the wrong side of the point would make levels cross.
@@ -182,8 +195,8 @@ def _score(history: History, vector: torch.Tensor, cutoffs: Rows) -> Score:
     chosen = _spread_out(cutoffs)
     with torch.no_grad():
         weights = unflatten(vector[None], net, sizes)
-        for at in range(0, len(chosen), 4 * BATCH):
-            batch = history.batch(chosen[at : at + 4 * BATCH])
+        for at in range(0, len(chosen), CHUNK):
+            batch = history.batch(chosen[at : at + CHUNK])
             patches, centred = torch.from_numpy(batch.patches), torch.from_numpy(batch.centred)
             quantiles = net.quantiles(weights, patches, centred, sizes)[0].numpy().astype(np.float64)
             tally.add(quantiles, batch.targets[0].astype(np.float64), batch.known[0] > 0)
