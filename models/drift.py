@@ -30,7 +30,7 @@ class DriftSettings:
     adwin_delta: float = 1e-5
     page_hinkley_threshold: float = 40.0
     page_hinkley_delta: float = 0.3
-    minimum_rise: float = 1.3
+    minimum_rise: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)

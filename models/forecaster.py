@@ -159,7 +159,7 @@ class Forecaster:
         losses: Floats = np.abs(target[..., None] - due.points)
         covered = target[..., None] <= due.quantiles
         error: Floats = target - due.quantiles[..., spec.median]
-        return Settled(*self.scores.settle(rows, losses, covered, error, due.known, self.levels, spec))
+        return Settled(*self.scores.settle(rows, losses, covered, error, due.known, unit[:, 0], self.levels, spec))
 
     def _targets(
         self, rows: Rows, cutoffs: Rows, low: Rows, origin: Floats, unit: Floats

@@ -82,12 +82,14 @@ class Scores:
         covered: NDArray[np.bool_],
         error: Floats,
         known: NDArray[np.bool_],
+        unit: Floats,
         levels: Floats,
         spec: ModelSpec,
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Take matured errors: losses [B, H, E], covered [B, H, Q], error of the median [B, H], each where ``known`` [B, H].
 
-        Returns the standardised lead-1 error [B] and whether there was one. All units are window spreads.
+        These are in window spreads, of which ``unit`` [B] is the size of the one at lead 1. Returns the standardised lead-1 error [B]
+        and whether there was one: standardised by its slow mean in the series' own units, since a burst widens the spreads as well.
         """
         arrays = self.arrays
         arrays["score.settled"][rows] += known
@@ -109,7 +111,7 @@ class Scores:
         coverage = arrays["score.coverage"][rows]
         pace_1 = np.where(number > 0, rate.max(1), 0.0)[:, None]
         arrays["score.coverage"][rows] = coverage + pace_1 * (mean - coverage)
-        return self._standardise(rows, error[:, 0], known[:, 0], settled[:, 0])
+        return self._standardise(rows, error[:, 0] * unit, known[:, 0], settled[:, 0])
 
     def _standardise(
         self, rows: Rows, error: Floats, known: NDArray[np.bool_], settled: Rows
@@ -119,7 +121,8 @@ class Scores:
         standardised = np.where(judged, error / np.where(slow > 0, slow, 1.0), 0.0)
         size = np.abs(error)
         size = np.where((slow > 0) & (settled > 30), np.minimum(size, OUTLIER * slow), size)
-        rate = np.maximum(SLOW_RATE, 1.0 / np.maximum(settled, 1))
+        # The first errors of a series are its worst: they must fade sooner than an even mean would let them.
+        rate = np.maximum(SLOW_RATE, 4.0 / (settled + 3.0))
         self.arrays["score.slow"][rows] = np.where(known, slow + rate * (size - slow), slow)
         return standardised, judged
 

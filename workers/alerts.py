@@ -11,6 +11,7 @@ from models.drift import NEWEST, Detection
 Severity = Literal["info", "warning", "critical"]
 CALM = 1.15
 """A drift is over when the newest errors are at most this many times those before it."""
+MOST_TOLD = 20
 ADAPTED_AFTER = 512
 """Or when this many errors have come without a further change: the new level is then the normal one."""
 
@@ -53,6 +54,11 @@ def drift_severity(rise: float) -> Severity:
     return "critical" if rise >= 4 else "warning" if rise >= 2 else "info"
 
 
+def _times(rise: float) -> str:
+    """A rise in words; from a series that was forecast almost exactly, the number itself says nothing more."""
+    return f"{rise:.1f} times" if rise <= MOST_TOLD else f"more than {MOST_TOLD} times"
+
+
 class SeriesAlerts:
     """The incidents of one series."""
 
@@ -84,7 +90,7 @@ class SeriesAlerts:
         )
         self.firing["error-drift"] = incident
         title = (
-            f"{self.series}: forecast errors are {rise:.1f} times what they were"
+            f"{self.series}: forecast errors are {_times(rise)} what they were"
             f" (found by {found.detector} over the last {found.after_count} observations)"
         )
         return self._event("error-drift", "firing", incident, at_us, title)

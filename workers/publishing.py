@@ -15,9 +15,9 @@ from workers.engine import Engine, Forecasts, Place
 from workers.series import Series
 
 
-def forecast_id(record: Record, item: int) -> str:
-    """What names a forecast for ever: where its observation stands in the log."""
-    return f"{record.topic}-{record.partition}-{record.offset}-{item}"
+def forecast_id(record: Record, item: int, series: str) -> str:
+    """What names a forecast for ever: where its observation stands in the log, and the series, as one item may hold several."""
+    return f"{record.topic}:{record.partition}:{record.offset}:{item}:{series}"
 
 
 def encode(
@@ -26,8 +26,10 @@ def encode(
     """Series and forecast as JSON, in order, by partition."""
     columns = ForecastColumns(
         ids=[
-            forecast_id(records[record], item)
-            for record, item in zip(forecasts.record.tolist(), forecasts.item.tolist(), strict=True)
+            forecast_id(records[record], item, series.name)
+            for record, item, series in zip(
+                forecasts.record.tolist(), forecasts.item.tolist(), forecasts.series, strict=True
+            )
         ],
         feed=engine.feed.name,
         series=[series.name for series in forecasts.series],

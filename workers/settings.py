@@ -67,7 +67,7 @@ class AlertSettings(Section):
     drift: bool = True
     adwin_delta: float = Field(default=1e-5, gt=0, lt=1)
     page_hinkley_threshold: float = Field(default=40.0, gt=0)
-    minimum_rise: float = Field(default=1.3, gt=1)
+    minimum_rise: float = Field(default=1.5, gt=1)
     stale_after: Duration = 600_000_000
 
 
