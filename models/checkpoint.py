@@ -20,18 +20,19 @@ FORMAT = "tidecast-1"
 def pack(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
     """Arrays and a JSON-serialisable header as one safetensors file."""
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return save(contiguous, metadata={"format": FORMAT, "header": json.dumps(header)})
+    # One entry: safetensors writes several in no fixed order, and the same state should be the same bytes.
+    return save(contiguous, metadata={"tidecast": json.dumps({"format": FORMAT, "header": header})})
 
 
 def unpack(blob: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The inverse of ``pack``. Raises ValueError, saying what is wrong, for anything that ``pack`` did not write."""
     try:
         length = int.from_bytes(blob[:8], "little")
-        outer = json.loads(blob[8 : 8 + length])["__metadata__"]
+        outer = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["tidecast"])
         found = outer.get("format")
         if found != FORMAT:
             raise ValueError(f"format {found!r}, this version reads {FORMAT!r}")
-        return load(blob), json.loads(outer["header"])
+        return load(blob), outer["header"]
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a state or model of Tidecast, or damaged: {error}") from error
 

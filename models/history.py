@@ -172,10 +172,11 @@ class History:
 
 def running_variance(values: Floats, seen: NDArray[np.bool_], context: int) -> Floats:
     """What ``Scales`` holds after each observation of a series, [T, C]: a window's variance, exponentially weighted; 0
-    at unseen slots.
+    at unseen slots. Absurd values are not bounded as they are there: training clips its inputs and targets.
     """
     kept = np.flatnonzero(seen)
-    padded = np.concatenate([np.zeros((context - 1, values.shape[1])), values])
+    limited = np.clip(values, -Scales.LARGEST, Scales.LARGEST)
+    padded = np.concatenate([np.zeros((context - 1, values.shape[1])), limited])
     present = np.concatenate([np.zeros(context - 1, bool), seen])
     windows, masks = sliding_window_view(padded, context, axis=0), sliding_window_view(present, context)
     variance = np.zeros((len(kept), values.shape[1]))

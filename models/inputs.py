@@ -22,6 +22,11 @@ class Scales:
 
     SLOWEST = 0.02
     """Weight of the newest window once there are many."""
+    TRUSTED = 8
+    """Observations after which the scale so far bounds what the next may do to it."""
+    OUTLIER = 20.0
+    LARGEST = 1e150
+    """Squares beyond it would overflow."""
 
     def __init__(self, channels: int) -> None:
         self.variance: Floats = np.zeros((0, channels))
@@ -30,8 +35,12 @@ class Scales:
         """Take the window [B, L, C] with its seen slots [B, L]; ``counts`` [B] is how many observations the series has had."""
         mask = seen[..., None]
         number = np.maximum(seen.sum(1), 1)[:, None]
-        mean = np.where(mask, values, 0.0).sum(1) / number
-        variance = np.where(mask, (values - mean[:, None]) ** 2, 0.0).sum(1) / number
+        # One absurd value must not make everything else look flat: beyond OUTLIER scales a value counts as being there.
+        known = np.where((counts > self.TRUSTED)[:, None], self.OUTLIER * np.sqrt(self.variance[rows]), np.inf)
+        bound = np.minimum(np.where(known > 0, known, np.inf), self.LARGEST)[:, None]
+        away = np.where(mask, np.clip(values - np.median(values, axis=1)[:, None], -bound, bound), 0.0)
+        mean = away.sum(1) / number
+        variance = np.where(mask, (away - mean[:, None]) ** 2, 0.0).sum(1) / number
         rate = np.maximum(self.SLOWEST, 1.0 / np.maximum(counts - 1, 1))[:, None]
         self.variance[rows] += rate * (variance - self.variance[rows])
 

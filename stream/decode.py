@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.edge import Edge
+from stream.edge import LARGEST, Edge
 from stream.fields import FieldMapping, Limits
 from stream.records import Decoded, Observations, Record, Rejected
 from stream.refusals import Unusable
@@ -135,7 +135,7 @@ class Decoder:
         sensors = matrix.shape[1] - self._channels + 1
         # Values are finite here, as msgspec takes nothing else: NaN says that a sensor is absent or null.
         present = ~np.isnan(matrix[:, :sensors])
-        wrong |= ~present.any(axis=1)
+        wrong |= ~present.any(axis=1) | (np.abs(matrix) > LARGEST).any(axis=1)
         failed = np.unique(owner[wrong])
         if len(failed):
             present &= ~np.isin(owner, failed)[:, None]

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _FORBIDDEN_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
+LARGEST = 1e300
+"""No measurement is larger, and differences of two such values still are finite."""
 _NOT_FINITE = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
 _LONGEST_NUMBER = 400
 """Digits: a longer integer is beyond float64 anyway, and turning it into an int takes quadratic time."""
@@ -52,8 +54,8 @@ def parse_number(value: object) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
-        raise Unusable(Reason.NOT_FINITE, f"{shown(value)} is not a finite number")
+    if not abs(number) <= LARGEST:
+        raise Unusable(Reason.NOT_FINITE, f"{shown(value)} is not a finite number of at most {LARGEST:g}")
     return number
 
 

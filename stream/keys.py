@@ -76,6 +76,7 @@ class Keys:
     ``{ns}:champion:{feed}``               string     version that the workers run
     ``{ns}:champion-fence:{feed}``         string     highest lease number that has set the champion
     ``{ns}:retrains:{feed}``               stream     one entry per retraining run, field ``run`` (JSON)
+    ``{ns}:schedule``                      hash       ``{feed}:since``, ``{feed}:last`` in microseconds
     ``{ns}:worker:{id}``                   string     heartbeat (JSON), expires
     ``{ns}:workers``                       set        ids of workers that have sent a heartbeat
     ``{ns}:lease:{name}``                  string     token of the holder, expires
@@ -150,6 +151,10 @@ class Keys:
     @property
     def workers(self) -> str:
         return f"{self.namespace}:workers"
+
+    @property
+    def schedule(self) -> str:
+        return f"{self.namespace}:schedule"
 
     def lease(self, name: str) -> str:
         return f"{self.namespace}:lease:{check_name(name, 'lease')}"

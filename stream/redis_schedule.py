@@ -19,7 +19,7 @@ class ScheduleTimes:
 
     def __init__(self, client: redis.Redis, namespace: str) -> None:
         self._client: Any = client  # redis-py cannot type that all replies are bytes
-        self._key = f"{Keys(namespace).namespace}:schedule"
+        self._key = Keys(namespace).schedule
 
     def since(self, feed: str, now_us: int) -> int:
         """Since when the feed is on schedule: ``now_us`` if this is the first that is heard of it."""

@@ -24,6 +24,9 @@ from workers.history import Gathered, ReadHistory, gather
 from workers.runs import Ending, Outcome, dumps
 from workers.settings import FeedSettings, Settings
 
+LEAST_GAIN = 0.01
+"""A champion is replaced for a gain of this share at least: every series then goes on from the new weights, which costs its own tuning."""
+
 log = structlog.get_logger()
 Weights = Mapping[str, NDArray[Any]]
 
@@ -122,8 +125,8 @@ def verdict(scores: Mapping[str, Score], incumbent: str, version: str | None) ->
     rival = f"champion {version}" if incumbent == "champion" else "untrained weights"
     figures = f"held-out pinball loss {mine:.4g}; {rival} {theirs:.4g}, last value {naive:.4g}"
     # A loss that is no number is better than none.
-    if not mine < theirs:
-        return False, f"no better than {rival}: {figures}"
+    if not mine < (1 - LEAST_GAIN) * theirs:
+        return False, f"not better than {rival} by {LEAST_GAIN:.0%}: {figures}"
     if not mine < naive:
         return False, f"no better than the last value: {figures}"
     return True, f"better than {rival}: {figures}"

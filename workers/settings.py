@@ -94,10 +94,10 @@ class RetrainSettings(Section):
     @classmethod
     def _cron(cls, cron: str | None) -> str | None:
         if cron is not None:
-            from apscheduler.triggers.cron import CronTrigger
+            from workers.triggers import crontab
 
             try:
-                CronTrigger.from_crontab(cron, timezone="UTC")
+                crontab(cron)
             except ValueError as error:
                 raise ValueError(f"{error}; write five fields as in crontab, for example '0 3 * * *'") from error
         return cron

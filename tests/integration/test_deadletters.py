@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import gc
 import json
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,15 +18,6 @@ from stream.records import Reason, Record, Rejected
 
 kafka = pytest.mark.kafka
 Topics = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def _sockets_that_kafka_python_forgot() -> Iterator[None]:
-    """kafka-python leaves the socket of a refused connection to the garbage collector: let it be found here."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def rejected(

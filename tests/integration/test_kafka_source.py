@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -82,15 +80,6 @@ def member(
         yield one
     finally:
         one.source.close()
-
-
-@pytest.fixture(autouse=True)
-def _sockets_that_kafka_python_forgot() -> Iterator[None]:
-    """kafka-python leaves the socket of a refused connection to the garbage collector: let it be found here."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_a_worse_challenger_is_refused(topic: Callable[..., str], site: Site, re
     lazy = site.settings(name, time_limit="1us")  # no time to train: the challenger is the champion again
     outcome = run(lazy, registry)
     assert (outcome.ending, outcome.version, outcome.champion) == (Ending.KEPT, "2", "1")
-    assert "no better than champion 1" in outcome.reason
+    assert "not better than champion 1" in outcome.reason
     assert registry.champion("small") == "1"
     assert set(registry.list_models("small")) == {"1", "2"}
     assert [json.loads(logged)["ending"] for _, logged in registry.runs("small")] == ["kept", "promoted"]

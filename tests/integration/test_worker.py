@@ -8,13 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from kafka import KafkaConsumer
 
+from models.checkpoint import digest, pack
+from models.fleet import Fleet, sizes_of
 from stream.redis_connect import connect
+from stream.redis_models import ModelRegistry
 from stream.redis_reader import RedisReader
 from tests.integration.running import Process, count_forecasts, forecasts, produce, repeated, until, write_config
 from tests.services.service import Service
+from workers.settings import FeedSettings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 START = 1_794_268_800
@@ -194,3 +199,45 @@ def test_a_silent_series_becomes_stale_and_the_alert_ends_when_it_speaks_again(
     (_, fired), (_, ended) = reader.alerts()[:2]
     assert (fired.kind, fired.status, ended.status) == ("stale", "firing", "resolved")
     assert fired.fingerprint == ended.fingerprint
+
+
+def test_a_new_champion_is_taken_up_between_batches_without_a_missing_or_doubled_forecast(
+    tmp_path: Path, bootstrap_servers: str, redis_url: str, namespace: str, topic: Callable[..., str]
+) -> None:
+    name = topic(2)
+    settings = {"worker": {"batch_records": 10}}
+    config = write_config(tmp_path, bootstrap_servers, redis_url, namespace, [_feed(name)], **settings)
+    client = connect(redis_url)
+    reader, registry = RedisReader(client, namespace), ModelRegistry(client, namespace)
+    with Process(config, "worker") as worker:
+        produce(bootstrap_servers, name, _wave(3, 40))
+        until(lambda: count_forecasts(client, reader, "plant") >= 30, "the first forecasts")
+        _store(registry, "good", 0.01)
+        registry.set_champion("plant", "good")
+        until(lambda: count_forecasts(client, reader, "plant") >= 120, "120 forecasts")
+        until(lambda: "model taken up" in worker.log.read_text(), "the champion to be taken up")
+        produce(bootstrap_servers, name, _wave(3, 10, first=40))
+        until(lambda: count_forecasts(client, reader, "plant") >= 150, "150 forecasts")
+        # One that was changed after it was signed off is refused, and the good one goes on.
+        _store(registry, "tampered", 0.5, stated_for=0.01)
+        registry.set_champion("plant", "tampered")
+        until(lambda: "model refused" in worker.log.read_text(), "the refusal")
+        produce(bootstrap_servers, name, _wave(3, 10, first=50))
+        until(lambda: count_forecasts(client, reader, "plant") >= 180, "180 forecasts")
+        assert worker.stop() == 0
+    _expect_whole(reader, 3, 60)
+    models = [one.model for one in forecasts(reader, "plant")]
+    assert models[0] == "gru:untrained"
+    assert set(models[120:]) == {"gru:good"}
+
+
+def _store(registry: ModelRegistry, version: str, weight: float, stated_for: float | None = None) -> None:
+    """A model of the test feed's shape in which every weight is ``weight``."""
+    spec = FeedSettings.model_validate(SMALL | {"topics": ["t"]}).spec()
+    shapes = Fleet(spec, seed=0).net.shapes(sizes_of(spec))
+
+    def blob(value: float) -> bytes:
+        return pack({n: np.full(s, value, np.float32) for n, s in shapes.items()}, {"architecture": "gru"})
+
+    manifest = {"version": version, "digest": digest(blob(weight if stated_for is None else stated_for), None)}
+    registry.put_model("plant", version, blob(weight), json.dumps(manifest).encode())

@@ -12,6 +12,7 @@ def test_arrays_and_header_come_back_exactly() -> None:
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([2**63 - 1]), "c": np.zeros((0, 3))}
     back, header = unpack(pack(arrays, {"x": [1, 2.5, None], "ü": "é"}))
     assert header == {"x": [1, 2.5, None], "ü": "é"}
+    assert pack(arrays, header) == pack(arrays, {"x": [1, 2.5, None], "ü": "é"})
     for name, array in arrays.items():
         assert back[name].dtype == array.dtype
         np.testing.assert_array_equal(back[name], array)

@@ -240,7 +240,7 @@ def test_the_example_in_the_docs_is_what_the_encoder_writes() -> None:
     encoded = encode_forecasts(
         columns(
             quantiles,
-            ids=["temperatures:hall-7:1767225600000000"],
+            ids=["temperatures:3:1041:0:hall-7"],
             series=["hall-7"],
             value=np.array([21.3]),
             weights=np.array([[0.125, 0.875]], np.float32),

@@ -1,0 +1,147 @@
+"""What the engine does with observations that are not simply the next one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models.checkpoint import pack, unpack
+from stream.records import Reason, Record
+from tests.unit.engines import HOME, Run, feed, observation, record
+
+
+def _cutoff_minutes(run: Run) -> list[int]:
+    start = observation("s", 0, 0)["time"]
+    return [(cutoff // 1_000_000 - start) // 60 for _, cutoff, _ in run.forecasts]
+
+
+def _minutes(run: Run, minutes: list[float]) -> Run:
+    records = [record(offset, observation("s", minute, minute)) for offset, minute in enumerate(minutes)]
+    return run.feed(records)
+
+
+def test_every_observation_in_order_has_one_forecast_from_the_first_on() -> None:
+    assert _cutoff_minutes(_minutes(Run(feed()), [0, 1, 2, 3])) == [0, 1, 2, 3]
+
+
+def test_a_duplicate_is_dropped_and_counted() -> None:
+    run = _minutes(Run(feed()), [0, 1, 1, 2, 1])
+    assert _cutoff_minutes(run) == [0, 1, 2]
+    assert run.engine.resident[HOME]["s"].duplicates == 2
+
+
+def test_a_late_observation_within_the_lateness_fills_its_gap_without_a_forecast() -> None:
+    run = _minutes(Run(feed()), [0, 1, 4, 2])
+    series = run.engine.resident[HOME]["s"]
+    assert _cutoff_minutes(run) == [0, 1, 4]
+    assert (series.gaps, series.fills) == (1, 1)
+    slot = run.engine.grid.newest[series.row] - 2
+    values, there = run.engine.forecaster.windows.at(np.array([series.row]), np.array([[slot]]))
+    assert (values[0, 0], bool(there[0, 0])) == (2.0, True)
+
+
+def test_an_observation_beyond_the_lateness_is_counted_and_dropped() -> None:
+    run = _minutes(Run(feed(lateness=3)), [0, 10, 6])
+    assert _cutoff_minutes(run) == [0, 10]
+    assert run.engine.resident[HOME]["s"].late == 1
+
+
+def test_after_a_long_silence_the_series_warms_up_anew() -> None:
+    run = _minutes(Run(feed(max_gap=50)), [float(minute) for minute in range(30)])
+    assert run.engine.resident[HOME]["s"].ready
+    run.feed([record(100, observation("s", 500, 1.0))])
+    assert not run.engine.resident[HOME]["s"].ready
+    assert _cutoff_minutes(run)[-1] == 500
+
+
+def test_a_step_is_inferred_from_three_observations_and_none_is_lost() -> None:
+    run = _minutes(Run(feed(step="auto")), [0, 15, 30, 45])
+    series = run.engine.resident[HOME]["s"]
+    assert run.engine.grid.step_us[series.row] == 900_000_000
+    assert _cutoff_minutes(run) == [30, 45]
+    assert run.engine.forecaster.scores.arrays["score.count"][series.row] == 4
+
+
+def test_one_record_may_hold_several_sensors_and_several_moments() -> None:
+    run = Run(feed(fields={"sensors": ["temp", "rpm"], "time": "ts", "series": "device"}))
+    items = [{"ts": 1_794_268_800 + 60 * n, "device": "d", "temp": 20.0 + n, "rpm": 800 + n} for n in range(3)]
+    run.feed([Record("t", 0, 0, None, json.dumps(items).encode())])
+    assert {name: len(made) for name, made in run.by_series().items()} == {"d/temp": 3, "d/rpm": 3}
+
+
+def test_new_series_past_the_limit_are_refused_and_the_known_ones_go_on() -> None:
+    run = Run(feed(known_series=2))
+    decoded = run.decoder.decode([record(n, observation(f"s{n % 4}", n // 4, 1.0)) for n in range(8)])
+    effects = run.engine.step(decoded, 0)
+    assert {one.reason for one in effects.rejected} == {Reason.SERIES_LIMIT}
+    assert len(effects.rejected) == 4
+    assert effects.forecasts is not None
+    assert {series.name for series in effects.forecasts.series} == {"s0", "s1"}
+
+
+def test_an_absurd_value_leaves_the_series_finite_and_forecastable() -> None:
+    run = Run(feed())
+    values = [float(np.sin(n)) for n in range(40)] + [1e300, -1e300] + [float(np.sin(n)) for n in range(40, 80)]
+    run.feed([record(n, observation("s", n, value)) for n, value in enumerate(values)])
+    last = np.frombuffer(run.forecasts[-1][2])
+    assert np.isfinite(last).all()
+
+
+def test_an_abrupt_change_fires_once_soon_and_resolves() -> None:
+    rng = np.random.default_rng(0)
+    values = 10 + rng.standard_normal(900)
+    values[600:] += 3 * rng.standard_normal(300)
+    run = Run(feed(model={"hidden": 8, "patch": 4, "learn_every": 2}))
+    run.feed([record(n, observation("s", n, float(value))) for n, value in enumerate(values)])
+    assert [alert.status for alert in run.alerts] == ["firing", "resolved"]
+    fired, ended = run.alerts
+    start = observation("s", 0, 0)["time"]
+    assert 600 <= (fired.at_us // 1_000_000 - start) // 60 <= 660
+    assert fired.fingerprint == ended.fingerprint
+    assert float(fired.evidence["rise"]) > 1.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_steady_series_raises_no_alert(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = 10 + 3 * np.sin(np.arange(700) * 2 * np.pi / 48) + 0.3 * rng.standard_normal(700)
+    run = Run(feed(season=48, model={"hidden": 8, "patch": 4, "learn_every": 4}))
+    run.feed([record(n, observation("s", n, float(value))) for n, value in enumerate(values)])
+    assert not run.alerts
+
+
+def test_silence_is_told_by_the_clock_and_the_series_counts_as_stale() -> None:
+    run = Run(feed(alerts={"stale_after": "10s"}))
+    run.feed([record(0, observation("s", 0, 1.0))], now_us=1_000_000)
+    assert not run.engine.sweep(10_999_999).alerts
+    told = run.engine.sweep(11_000_000)
+    assert [event.kind for _, event in told.alerts] == ["stale"]
+    assert run.engine.resident[HOME]["s"].stale
+    assert not run.engine.sweep(99_000_000).alerts
+
+
+def test_state_of_another_configuration_is_refused_and_the_row_is_free_again() -> None:
+    run = _minutes(Run(feed()), [0, 1, 2])
+    blob = pack(*run.engine.snapshot(run.engine.resident[HOME]["s"]))
+    other = Run(feed(horizon=5))
+    with pytest.raises(ValueError, match="does not fit this configuration"):
+        other.engine.restore(HOME, "s", *unpack(blob))
+    assert other.engine.count == 0
+    _minutes(other, [0, 1])
+    assert len(other.forecasts) == 2
+
+
+def test_adopted_weights_serve_old_and_new_series_and_wrong_ones_change_nothing() -> None:
+    run = _minutes(Run(feed()), [0, 1, 2])
+    fleet = run.engine.forecaster.fleet
+    shapes = fleet.net.shapes(fleet.sizes)
+    with pytest.raises(ValueError, match="shape"):
+        run.engine.adopt("9", {name: np.zeros((1, 1)) for name in shapes})
+    assert run.engine.model == "gru:untrained"
+    run.engine.adopt("7", {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()})
+    run.feed([record(50, observation("new", 0, 1.0))])
+    assert {series.model for series in run.engine.resident[HOME].values()} == {"gru:7"}
+    for series in run.engine.resident[HOME].values():
+        np.testing.assert_array_equal(fleet.arena[series.row, 0], fleet.start)
