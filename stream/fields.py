@@ -94,7 +94,7 @@ class Limits(BaseModel):
 
     record_bytes: int = Field(default=1_048_576, gt=0)
     """Largest value of a record, in bytes."""
-    series_id_length: int = Field(default=256, gt=0)
+    series_id_length: int = Field(default=256, gt=0, le=256)
     """Longest series id, in characters."""
     items_per_record: int = Field(default=10_000, gt=0)
     """Most items in a record's array."""

@@ -86,6 +86,12 @@ def open_client(client: type[C], settings: Mapping[str, Any], defaults: Mapping[
         raise
 
 
+def setting_names() -> frozenset[str]:
+    """Every setting that kafka-python's consumer, producer or admin client knows."""
+    clients = (KafkaConsumer, KafkaProducer, KafkaAdminClient)
+    return frozenset(name for client in clients for name in client.DEFAULT_CONFIG)
+
+
 def servers(settings: Mapping[str, Any]) -> str:
     """The addresses of the brokers, for messages."""
     given = settings.get("bootstrap_servers", "localhost:9092")

@@ -170,6 +170,15 @@ class KafkaSource:
         placed = [partition for partition in self._held(partitions) if partition not in self._unplaced]
         self._consumer.resume(*(partition.to_kafka() for partition in placed))
 
+    def retake(self, partitions: Sequence[TopicPartition]) -> None:
+        """Ask ``on_assigned`` anew where to begin with these, as far as they are still ours, before anything more of them is read."""
+        held = self._held(partitions)
+        self._consumer.pause(*(partition.to_kafka() for partition in held))
+        for partition in held:
+            self._turns.drop(partition)
+            self._wanted.pop(partition, None)
+        self._unplaced.update(held)
+
     def close(self) -> None:
         """Leave the group, after ``on_revoked`` for all partitions. May be called twice."""
         if self._closed:

@@ -91,8 +91,6 @@ class AlertKind(StrEnum):
     """Kinds that Tidecast raises. Readers must take others: new kinds do not make a new version."""
 
     ERROR_DRIFT = "error-drift"
-    INPUT_DRIFT = "input-drift"
-    ANOMALY = "anomaly"
     STALE = "stale"
 
 
@@ -155,7 +153,7 @@ class SeriesCard(Message):
     observations: Count
     """Observations taken, since the series is known."""
     gaps: Count
-    """Slots that stayed empty."""
+    """How often one or more slots in a row were skipped."""
     late: Count
     """Observations refused as too late."""
     duplicates: Count

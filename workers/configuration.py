@@ -15,6 +15,7 @@ from workers.settings import Settings
 
 PREFIX = "TIDECAST_"
 DEFAULT_FILE = "tidecast.yaml"
+SECRET_NAMES = {"url", "sasl_plain_password", "ssl_password", "signing_key"}
 RESERVED = {"TIDECAST_CONFIG", "TIDECAST_LOG", "TIDECAST_TEST_CACHE", "TIDECAST_WHEEL"}
 """Variables with the prefix that are not settings."""
 
@@ -58,7 +59,8 @@ def override(entries: dict[str, Any], environment: Mapping[str, str]) -> dict[tu
             continue
         path = tuple(part.lower() for part in name[len(PREFIX) :].split("__"))
         try:
-            value = yaml.safe_load(environment[name])
+            # A secret is taken as it stands: YAML would make a number of it, or cut it at a '#'.
+            value = environment[name] if path[-1] in SECRET_NAMES else yaml.safe_load(environment[name])
         except yaml.YAMLError:
             value = environment[name]
         _set(entries, path, value, name)

@@ -117,9 +117,15 @@ class Engine:
             self.forecaster.restore(series.row, arrays)
             self.grid.restore(series.row, header["grid"])
             series.restore(arrays, header)
+            step_us = int(self.grid.step_us[series.row])
+            if self.feed.step_us and step_us not in (0, self.feed.step_us):
+                raise ValueError(f"its step is {step_us} us, the feed's now is {self.feed.step_us} us")  # noqa: TRY301
         except (KeyError, TypeError, ValueError) as error:
             self.drop([series])
             raise ValueError(f"state of series {name!r} does not fit this configuration: {error}") from error
+        if self.forecaster.fleet.trained and series.model != self.model:
+            # The champion changed while the series was out of memory.
+            self._go_on_from_start([series])
         return series
 
     def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -157,10 +163,12 @@ class Engine:
         """Every series, and every new one, goes on from these trained weights. Raises ValueError where they do not fit."""
 
         self.forecaster.fleet.set_start_arrays(weights)
-        rows = np.array(list(self._by_row), np.int64)
-        self.forecaster.fleet.reset(rows)
         self.model = f"{self.feed.model.architecture}:{version}"
-        for series in self._by_row.values():
+        self._go_on_from_start(list(self._by_row.values()))
+
+    def _go_on_from_start(self, chosen: Sequence[Series]) -> None:
+        self.forecaster.fleet.reset(np.array([series.row for series in chosen], np.int64))
+        for series in chosen:
             series.model = self.model
 
     # What observations do

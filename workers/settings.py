@@ -10,6 +10,7 @@ from models.spec import ModelSpec
 from stream.fields import FieldMapping, Limits
 from workers.durations import Duration, parse_duration
 
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 SECRETS = ("sasl_plain_password", "ssl_password")
 
@@ -30,6 +31,17 @@ class KafkaSettings(BaseModel):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_plain_password: SecretStr | None = None
     ssl_password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _kafka_python_knows_them(self) -> KafkaSettings:
+        from difflib import get_close_matches
+
+        from stream.kafka_config import setting_names
+
+        for name in sorted(set(self.__pydantic_extra__ or {}) - setting_names()):
+            near = get_close_matches(name, setting_names(), 1)
+            raise ValueError(f"kafka-python has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        return self
 
     def client(self) -> dict[str, Any]:
         """Keyword arguments for kafka-python's clients, without the group."""
@@ -107,7 +119,7 @@ class FeedSettings(Section):
     """A group of series that share topics, mapping and models. ``lateness`` and ``max_gap`` count steps."""
 
     name: Name
-    topics: Annotated[list[str], Field(min_length=1)]
+    topics: Annotated[list[Topic], Field(min_length=1)]
     partitions: int = Field(default=8, ge=1)
     replication_factor: int = Field(default=-1, ge=-1, description="-1: as the broker is set")
     fields: FieldMapping = FieldMapping()
@@ -181,7 +193,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     feeds: Annotated[list[FeedSettings], Field(min_length=1)]
     worker: WorkerSettings = WorkerSettings()
-    dead_letters: str = "tidecast.dead-letters"
+    dead_letters: Topic = "tidecast.dead-letters"
     signing_key: SecretStr | None = None
 
     @model_validator(mode="after")

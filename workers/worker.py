@@ -8,6 +8,7 @@ docs/design.md, decision 3.
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ T = TypeVar("T")
 COMMIT_EVERY_US = 1_000_000
 SWEEP_EVERY_US = 1_000_000
 LONGEST_WAIT_S = 15.0
+RETAKE_AFTER_US = 15_000_000
+"""Longer than a consumer that Kafka has expelled takes to learn it: then its partitions really are another's."""
 
 
 class Worker:
@@ -52,6 +55,9 @@ class Worker:
         self.lanes = {feed.name: Lane(feed, settings, store, models) for feed in settings.feeds}
         self.ledger = Ledger()
         self.stopping = False
+        self._unpublished = False
+        self._champions: dict[str, str | None] = {}
+        self._fenced: dict[TopicPartition, int] = {}
         self.counts = {"records": 0, "observations": 0, "forecasts": 0, "rejected": 0, "alerts": 0, "batches": 0}
         self._commits: dict[TopicPartition, int] = {}
         self._last = {"commit": 0, "sweep": 0, "beat": 0}
@@ -77,7 +83,8 @@ class Worker:
                 records = self._until_done(lambda: source.poll(self.settings.worker.batch_records, wait_s))
                 if records:
                     self.batch(records)
-                self._by_the_clock()
+                self._adopt_champions()
+                self.tick()
         finally:
             self._finish(source)
         log.info("worker stopped", owner=self.owner, **self.counts)
@@ -127,6 +134,7 @@ class Worker:
             self._commit(force=True)
         for place in places:
             self._forget(place)
+            self._fenced.pop(TopicPartition(*place), None)
         log.info("partitions given up", partitions=[f"{place.topic}/{place.partition}" for place in places], lost=lost)
 
     def _forget(self, place: Place) -> None:
@@ -151,6 +159,8 @@ class Worker:
         self.counts["batches"] += 1
 
     def _run(self, records: list[Record], *, publish: bool) -> None:
+        # From the engine's step until its effects are published, series are ahead of Redis: their state must not be saved alone.
+        self._unpublished = publish
         now_us = self.clock()
         spans = _spans(records)
         publications: dict[tuple[Place, str], PartitionPublication] = {}
@@ -181,6 +191,7 @@ class Worker:
                 if (kept := self.ledger.holdings.get(place)) is not None:
                     kept.published = last
                     self._commits[TopicPartition(*place)] = last + 1
+        self._unpublished = False
 
     def _count(self, observations: int, effects: Effects) -> None:
         self.counts["observations"] += observations
@@ -192,7 +203,7 @@ class Worker:
         if not rejected:
             return
         for one in rejected:
-            self.dead_letters.send(one)
+            self._until_done(lambda one=one: self.dead_letters.send(one))  # type: ignore[misc]
         self._until_done(self.dead_letters.flush)
         last = rejected[-1]
         log.warning(
@@ -214,8 +225,8 @@ class Worker:
         return list(dict.fromkeys(due + [series for lane in self.lanes.values() for series in lane.beyond()]))
 
     def save(self, chosen: Sequence[Series]) -> None:
-        """Write the states and cards of these series now."""
-        if not chosen:
+        """Write the states and cards of these series now; nothing, if a batch was broken off: it is to be run again from what was saved."""
+        if not chosen or self._unpublished:
             return
         self._publish({}, chosen)
         now_us = self.clock()
@@ -249,23 +260,35 @@ class Worker:
         for claim in done.fenced:
             log.warning("partition was taken by another worker", topic=claim.topic, partition=claim.partition)
             self._forget(Place(claim.topic, claim.partition))
+            self._fenced[TopicPartition(claim.topic, claim.partition)] = self.clock()
         for lane in self.lanes.values():
             lane.engine.drop([series for series in lane.beyond() if not self.ledger.is_unsaved(series)])
-        for feed, version in done.champions.items():
-            self._adopt(self.lanes[feed], version)
+        self._champions.update(done.champions)
 
-    def _adopt(self, lane: Lane, version: str | None) -> None:
+    def _adopt_champions(self) -> None:
         """Go on from a new champion, between batches, and never while records are run again that were published under the old one."""
-        if any(holding.behind for place, holding in self.ledger.holdings.items() if place.topic in lane.feed.topics):
-            return
-        changed = lane.adopt(version)
-        self.ledger.note({series: series.applied + 1 for series in changed}, self.clock())
-        # Saved at once: a restart must not run on from the old weights what was published under the new ones.
-        self.save(changed)
+        for feed, version in self._champions.items():
+            lane = self.lanes[feed]
+            holdings = [holding for place, holding in self.ledger.holdings.items() if place.topic in lane.feed.topics]
+            if any(holding.behind for holding in holdings):
+                continue
+            changed = lane.adopt(version)
+            self.ledger.note({series: series.applied + 1 for series in changed}, self.clock())
+            # Saved at once: a restart must not run on from the old weights what was published under the new ones.
+            self.save(changed)
 
     # The clock, and services that are away
 
-    def _by_the_clock(self) -> None:
+    def _retake(self, now_us: int) -> None:
+        """Claim again what was fenced and is still ours by Kafka's word: then nobody took it, but Redis has lost its memory of us."""
+        due = [partition for partition, since_us in self._fenced.items() if now_us - since_us >= RETAKE_AFTER_US]
+        for partition in due:
+            del self._fenced[partition]
+        if due and self._source is not None:
+            self._source.retake(due)
+
+    def tick(self) -> None:
+        """What is due by the clock: commit, silent series, heartbeat."""
         now_us = self.clock()
         self._commit(force=False)
         if now_us - self._last["sweep"] >= SWEEP_EVERY_US:
@@ -280,15 +303,22 @@ class Worker:
             effects = lane.engine.sweep(now_us)
             self.ledger.note(effects.touched, now_us)
             self.counts["alerts"] += len(effects.alerts)
-            told = self._clocked(lane, effects, list(effects.touched), now_us)
-            self._until_done(lambda told=told: self.store.publish(told))  # type: ignore[misc]
-            self._adopt(lane, self._until_done(lambda lane=lane: self.models.champion(lane.feed.name)))  # type: ignore[misc]
+            silent = list(effects.touched)
+            told = {
+                (Place(one.claim.topic, one.claim.partition), one.feed): one
+                for one in self._clocked(lane, effects, silent, now_us)
+            }
+            # With their states: a restart must know that the alert is out.
+            self._publish(told, silent)
+            self._champions[lane.feed.name] = self._until_done(lambda lane=lane: self.models.champion(lane.feed.name))  # type: ignore[misc]
         self.save(self._due(now_us))
+        self._retake(now_us)
 
     def _beat(self) -> None:
         info: dict[str, str | int | float | bool | None] = {
             **self.counts,
             "owner": self.owner,
+            "host": socket.gethostname(),
             "partitions": len(self.ledger.holdings),
             "series": sum(lane.engine.count for lane in self.lanes.values()),
             "unsaved": len(self.ledger.all_unsaved()),

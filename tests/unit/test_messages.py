@@ -41,7 +41,7 @@ def columns(quantiles: NDArray[Any], **other: Any) -> ForecastColumns:
         "quantiles": quantiles,
         "model": ["gru:3"] * n,
         "weights": np.full((n, 2), 0.5, np.float32),
-        "experts": ("last", "gru"),
+        "experts": ("last-value", "network"),
     }
     return ForecastColumns(**(rows | other))
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import click
 
+from workers.commands.options import config_option
 from workers.configuration import load
 from workers.durations import write_duration
 
 
 @click.command("check")
-@click.argument("config", required=False, type=click.Path(dir_okay=False))
-def command(config: str | None) -> None:
+@click.argument("file", metavar="[CONFIG]", required=False, type=click.Path(dir_okay=False))
+@config_option
+def command(file: str | None, config: str | None) -> None:
     """Check CONFIG (default ./tidecast.yaml) without running anything.
 
     Says what it understood, or which field in which line is wrong and what to write instead. Exit code 2 if wrong.
     """
-    settings = load(config)
+    settings = load(file or config)
     click.echo(f"ok: namespace {settings.namespace}, {len(settings.feeds)} feed(s)")
     for feed in settings.feeds:
         step = "inferred" if feed.step == "auto" else write_duration(feed.step)

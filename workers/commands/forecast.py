@@ -37,17 +37,17 @@ def command(series: str, config: str | None, feed: str | None, as_json: bool) ->
         click.echo(latest.to_json())
         return
     levels = sorted(latest.quantiles, key=float)
-    low, high = levels[0], levels[-1]
+    low, high = (levels[0], levels[-1]) if levels else ("", "")
     table = Table(
         title=f"{escape(series)}: {latest.state}, model {latest.model}, last value {latest.value:g} at {latest.cutoff:%Y-%m-%d %H:%M:%S} UTC"
     )
     table.add_column("lead", justify="right")
     table.add_column("time (UTC)")
     table.add_column("median", justify="right")
-    table.add_column(f"{float(low):.0%} to {float(high):.0%}", justify="right")
+    table.add_column(f"{float(low):.0%} to {float(high):.0%}" if levels else "no interval asked for", justify="right")
     for lead, median in enumerate(latest.median, 1):
         moment = latest.cutoff + timedelta(seconds=latest.step_s * lead)
-        interval = f"{latest.quantiles[low][lead - 1]:.5g} … {latest.quantiles[high][lead - 1]:.5g}"
+        interval = f"{latest.quantiles[low][lead - 1]:.5g} … {latest.quantiles[high][lead - 1]:.5g}" if levels else ""
         table.add_row(str(lead), f"{moment:%m-%d %H:%M:%S}", f"{median:.5g}", interval)
     console = Console()
     console.print(table)

@@ -35,7 +35,8 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
     if health:
         from stream.redis_reader import RedisReader
 
-        alive = [owner for owner in RedisReader(client, settings.namespace).workers() if owner.startswith(f"{host}-")]
+        beats = RedisReader(client, settings.namespace).workers()
+        alive = [owner for owner, info in beats.items() if info.get("host") == host]
         click.echo(", ".join(alive) or f"no worker of {host} has sent a heartbeat")
         sys.exit(0 if alive else 1)
 
