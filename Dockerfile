@@ -14,7 +14,7 @@ WORKDIR /src
 COPY constraints.txt ./
 # First and by itself: the largest layer is built again only when the constraints change.
 RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
 COPY stream stream
 COPY models models
 COPY workers workers

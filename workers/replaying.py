@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,16 +13,19 @@ from pydantic import ValidationError
 
 from stream.decode import Decoder
 from stream.errors import ConfigurationError, InputError
+from stream.fields import FieldMapping
 from stream.messages import iso
 from stream.records import Rejected
 from stream.sources.base import Source
 from stream.sources.csv_file import CsvSource, detect_csv
 from stream.sources.json_lines import JsonLinesSource
 from workers.alerts import AlertEvent
+from workers.durations import write_duration
 from workers.engine import Effects, Engine, Place
 from workers.publishing import encode
 from workers.scoring import Scorer, ratio, typical_ratio
 from workers.settings import FeedSettings
+from workers.spacing import file_step
 
 if TYPE_CHECKING:
     from stream.deadletters import DeadLetterSink
@@ -70,6 +74,8 @@ def feed_for(
             raise InputError(f"{path}: there is no such file")
         fields = {} if is_json_lines(path) else {"fields": detect_csv(Path(path)).model_dump()}
         entries: dict[str, Any] = {"name": "replay", "topics": ["replay"], **fields}
+        if changes.get("step") is None and path != "-":
+            changes = changes | {"step": _step_of(path, FieldMapping(**fields.get("fields", {})))}
     else:
         entries = base.model_dump()
     entries |= {name: value for name, value in changes.items() if value is not None}
@@ -78,6 +84,12 @@ def feed_for(
         return FeedSettings.model_validate(entries)
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_said, error.errors(include_url=False)))) from None
+
+
+def _step_of(path: str, fields: FieldMapping) -> str | None:
+    with closing(open_source(path, fields)) as source:
+        step_us = file_step(source, fields)
+    return None if step_us is None else write_duration(step_us)
 
 
 def _said(fault: Any) -> str:

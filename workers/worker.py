@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from stream.deadletters import DeadLetters
+from stream.deadletters import DeadLetterSink
 from stream.errors import ServiceError
 from stream.kafka_source import KafkaSource, TopicPartition
 from stream.records import Record, Rejected
@@ -46,7 +46,7 @@ class Worker:
         settings: Settings,
         store: RedisStore,
         models: ModelRegistry,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterSink,
         owner: str,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
