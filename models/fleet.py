@@ -1,7 +1,8 @@
 """The fleet: one network for each series, all weights stacked in one arena, forecast and fine-tuned in one batched pass.
 
-This is the reference implementation: plain torch with autograd, any architecture. A row's result depends on its own row alone, which
-the engine's promise (the same effects however the stream is cut into batches) rests on and a property test holds.
+The reference implementation is plain torch with autograd, for any architecture; for ours, a compiled kernel does the same many times
+faster (``models/compiled.py``). In both, a row's result depends on its own row alone, which the engine's promise (the same effects
+however the stream is cut into batches) rests on and a property test holds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.calendar import WIDTH
+from models.compiled import Kernel, covers, extension
 from models.recurrent import Architecture, Sizes
 from models.registry import architecture
 from models.spec import ModelSpec
@@ -79,7 +81,8 @@ def pinball(quantiles: Tensor, targets: Tensor, known: Tensor, levels: Tensor) -
 class Fleet:
     """Weights and Adam moments of N series: float32 [N, 3, P], and the fine-tuning steps each has taken, int64 [N]."""
 
-    def __init__(self, spec: ModelSpec, seed: int) -> None:
+    def __init__(self, spec: ModelSpec, seed: int, kernel: bool | None = None) -> None:
+        """``kernel`` False is the reference, True the compiled kernel (RuntimeError where there is none), None whatever there is."""
         self.spec = spec
         self.net = architecture(spec.architecture)
         self.sizes = sizes_of(spec)
@@ -88,6 +91,10 @@ class Fleet:
         self.trained = False
         self.arena = torch.zeros(0, 3, len(self.start))
         self.steps = np.zeros(0, np.int64)
+        self.kernel: Kernel | None = None
+        if kernel or (kernel is None and covers(self.net) and extension() is not None):
+            constants = (spec.clip, BETA1, BETA2, EPSILON)
+            self.kernel = Kernel(self.net, self.sizes, self.levels.numpy(), constants)
 
     def set_start(self, weights: Mapping[str, Tensor]) -> None:
         """New series start from these trained weights. Raises ValueError where they do not fit."""
@@ -131,6 +138,8 @@ class Fleet:
         patches [B, R, S, F], centred [B, R, L]; targets and known [B, R-1, H] belong to windows 1..R-1. The forecast comes from the
         weights before the step, so it waits for no learning. Rows with ``learn`` False, or without a known target, keep their weights.
         """
+        if self.kernel is not None:
+            return self._step_compiled(self.kernel, rows, patches, centred, targets, known, learn)
         out = np.empty((len(rows), self.sizes.horizon, self.sizes.levels), np.float32)
         for at in range(0, len(rows), CHUNK):
             part = slice(at, at + CHUNK)
@@ -168,6 +177,23 @@ class Fleet:
         ahead: Floats32 = quantiles[:count, 0].detach().numpy()
         return ahead
 
+    def _step_compiled(
+        self,
+        kernel: Kernel,
+        rows: Rows,
+        patches: Floats32,
+        centred: Floats32,
+        targets: Floats32,
+        known: Floats32,
+        learn: NDArray[np.bool_],
+    ) -> Floats32:
+        learners = learn & (known.sum((1, 2)) > 0)
+        taught = rows[learners]
+        self.steps[taught] += 1
+        size, root = np.zeros((2, len(rows)), np.float32)
+        size[learners], root[learners] = corrections(self.steps[taught], self.rates(taught))
+        return kernel.step(self.arena.numpy(), rows, patches, centred, targets, known, learners, size, root)
+
     def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays; ``restore`` is the exact inverse."""
         return {"fleet.arena": self.arena[row].numpy().copy(), "fleet.steps": np.array([self.steps[row]])}
@@ -181,6 +207,12 @@ class Fleet:
         self.steps[row] = arrays["fleet.steps"][0]
 
 
+def corrections(steps: Rows, rates: NDArray[np.float64]) -> tuple[Floats32, Floats32]:
+    """What Adam divides its moments' start at zero out with: the rate over the first moment's bias, the root of the second's."""
+    counts = steps.astype(np.float64)
+    return (rates / (1 - BETA1**counts)).astype(np.float32), np.sqrt(1 - BETA2**counts).astype(np.float32)
+
+
 def adam(states: Tensor, gradient: Tensor, steps: Rows, rates: NDArray[np.float64], clip: float) -> None:
     """One Adam step (Kingma and Ba 2015) in place on states [B, 3, P], each row's gradient clipped to norm ``clip`` first.
 
@@ -192,7 +224,5 @@ def adam(states: Tensor, gradient: Tensor, steps: Rows, rates: NDArray[np.float6
     weights, first, second = states.unbind(1)
     first.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
     second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    counts = steps.astype(np.float64)
-    size = torch.from_numpy((rates / (1 - BETA1**counts)).astype(np.float32))[:, None]
-    root = torch.from_numpy(np.sqrt(1 - BETA2**counts).astype(np.float32))[:, None]
+    size, root = (torch.from_numpy(column)[:, None] for column in corrections(steps, rates))
     weights.sub_(size * first / (second.sqrt() / root + EPSILON))

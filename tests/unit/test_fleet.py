@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models.compiled import extension
 from models.fleet import Fleet, adam
 from models.registry import names
 from models.spec import ModelSpec
@@ -14,8 +15,18 @@ from models.spec import ModelSpec
 F = NDArray[np.float32]
 
 
-def _fleet(spec: ModelSpec, rows: int) -> Fleet:
-    fleet = Fleet(spec, seed=0)
+IMPLEMENTATIONS = [
+    False,
+    pytest.param(
+        True,
+        marks=pytest.mark.skipif(extension() is None, reason="the compiled kernel was not built in this installation"),
+    ),
+]
+both = pytest.mark.parametrize("kernel", IMPLEMENTATIONS, ids=lambda kernel: "kernel" if kernel else "reference")
+
+
+def _fleet(spec: ModelSpec, rows: int, *, kernel: bool) -> Fleet:
+    fleet = Fleet(spec, seed=0, kernel=kernel)
     fleet.resize(rows)
     fleet.reset(np.arange(rows))
     return fleet
@@ -37,13 +48,14 @@ def _rows(inputs: tuple[F, F, F, F], rows: NDArray[np.int64]) -> tuple[F, F, F, 
     return patches[rows], centred[rows], targets[rows], known[rows]
 
 
+@both
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize(("hidden", "horizon", "replay"), [(32, 24, 1), (16, 5, 0), (20, 7, 1), (8, 1, 2)])
 def test_a_row_learns_bit_for_bit_the_same_whatever_rows_are_beside_it(
-    name: str, hidden: int, horizon: int, replay: int
+    name: str, hidden: int, horizon: int, replay: int, kernel: bool
 ) -> None:
     spec = ModelSpec(architecture=name, context=16, horizon=horizon, hidden=hidden, patch=4, replay=replay)
-    together, alone = _fleet(spec, 7), _fleet(spec, 7)
+    together, alone = _fleet(spec, 7, kernel=kernel), _fleet(spec, 7, kernel=kernel)
     for step in range(6):
         inputs = _step_inputs(together, 7, step)
         learn = np.arange(7) % 3 != step % 3
@@ -54,10 +66,11 @@ def test_a_row_learns_bit_for_bit_the_same_whatever_rows_are_beside_it(
     assert torch.equal(together.arena, alone.arena)
 
 
+@both
 @pytest.mark.parametrize("name", names())
-def test_fine_tuning_learns_what_last_value_cannot(name: str) -> None:
+def test_fine_tuning_learns_what_last_value_cannot(name: str, kernel: bool) -> None:
     spec = ModelSpec(architecture=name, context=16, horizon=4, hidden=16, patch=4, replay=0, train_rate=1e-2)
-    fleet = _fleet(spec, 2)
+    fleet = _fleet(spec, 2, kernel=kernel)
     rng, losses = np.random.default_rng(0), []
     for _ in range(300):
         patches, centred, _, known = _step_inputs(fleet, 2, int(rng.integers(1 << 30)))
@@ -67,9 +80,10 @@ def test_fine_tuning_learns_what_last_value_cannot(name: str) -> None:
     assert np.mean(losses[-30:]) < 0.5 * np.mean(losses[:30])
 
 
-def test_the_forecast_comes_from_the_weights_before_the_step() -> None:
+@both
+def test_the_forecast_comes_from_the_weights_before_the_step(kernel: bool) -> None:
     spec = ModelSpec(context=16, horizon=4, hidden=8, patch=4)
-    learner, idle = _fleet(spec, 1), _fleet(spec, 1)
+    learner, idle = _fleet(spec, 1, kernel=kernel), _fleet(spec, 1, kernel=kernel)
     inputs = _step_inputs(learner, 1, 0)
     row = np.array([0])
     np.testing.assert_array_equal(
@@ -79,8 +93,9 @@ def test_the_forecast_comes_from_the_weights_before_the_step() -> None:
     assert torch.equal(idle.arena[0, 0], idle.start)
 
 
-def test_rows_without_known_targets_keep_their_weights() -> None:
-    fleet = _fleet(ModelSpec(context=16, horizon=4, hidden=8, patch=4), 1)
+@both
+def test_rows_without_known_targets_keep_their_weights(kernel: bool) -> None:
+    fleet = _fleet(ModelSpec(context=16, horizon=4, hidden=8, patch=4), 1, kernel=kernel)
     patches, centred, targets, known = _step_inputs(fleet, 1, 0)
     fleet.step(np.array([0]), patches, centred, targets, 0 * known, np.array([True]))
     assert torch.equal(fleet.arena[0, 0], fleet.start)
@@ -111,9 +126,10 @@ def test_adam_is_that_of_torch() -> None:
     torch.testing.assert_close(states[0, 0], parameter.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_a_row_moves_to_another_fleet_exactly() -> None:
+@both
+def test_a_row_moves_to_another_fleet_exactly(kernel: bool) -> None:
     spec = ModelSpec(context=16, horizon=4, hidden=8, patch=4)
-    here, there = _fleet(spec, 3), _fleet(spec, 5)
+    here, there = _fleet(spec, 3, kernel=kernel), _fleet(spec, 5, kernel=kernel)
     for step in range(3):
         here.step(np.arange(3), *_step_inputs(here, 3, step), np.ones(3, bool))
     there.restore(4, here.snapshot(1))
@@ -125,6 +141,6 @@ def test_a_row_moves_to_another_fleet_exactly() -> None:
 
 
 def test_state_of_another_size_is_refused() -> None:
-    small, large = (_fleet(ModelSpec(context=16, horizon=4, hidden=h, patch=4), 1) for h in (8, 16))
+    small, large = (_fleet(ModelSpec(context=16, horizon=4, hidden=h, patch=4), 1, kernel=False) for h in (8, 16))
     with pytest.raises(ValueError, match="state of"):
         large.restore(0, small.snapshot(0))

@@ -1,0 +1,44 @@
+// One Adam step (Kingma and Ba 2015) on one series, as adam() of models/fleet.py.
+#pragma once
+
+#include <cstring>
+
+#include "lanes.h"
+
+namespace tidecast::TIDECAST_LEVEL {
+
+static float squared_norm(const float *values, Index count) {
+    constexpr int CHAINS = 4; // sums that do not wait for each other
+    Vec totals[CHAINS] = {};
+    Index i = 0;
+    for (; i + CHAINS * WIDTH <= count; i += CHAINS * WIDTH)
+        for (int c = 0; c < CHAINS; ++c) {
+            const Vec value = load(values + i + c * WIDTH);
+            totals[c] += value * value;
+        }
+    for (; i < count; i += WIDTH) totals[0] += load(values + i) * load(values + i);
+    return sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
+}
+
+// states are weights, first and second moments, `count` floats each, a multiple of WIDTH. A gradient that is not finite counts as zero.
+static void adam(float *states, float *gradient, Index count, const Constants &constants, float size, float root) {
+    const float norm = __builtin_sqrtf(squared_norm(gradient, count));
+    float scale = 1;
+    if (!__builtin_isfinite(norm))
+        std::memset(gradient, 0, count * sizeof(float));
+    else if (norm > constants.clip)
+        scale = static_cast<float>(constants.clip) / norm;
+    const float beta1 = constants.beta1, beta2 = constants.beta2, epsilon = constants.epsilon;
+    const float fresh1 = 1 - constants.beta1, fresh2 = 1 - constants.beta2, unroot = 1 / root;
+    float *weights = states, *first = states + count, *second = first + count;
+    for (Index i = 0; i < count; i += WIDTH) {
+        const Vec slope = scale * load(gradient + i);
+        const Vec mean = beta1 * load(first + i) + fresh1 * slope;
+        const Vec square = beta2 * load(second + i) + fresh2 * slope * slope;
+        store(first + i, mean);
+        store(second + i, square);
+        store(weights + i, load(weights + i) - size * mean / (unroot * square_root(square) + epsilon));
+    }
+}
+
+} // namespace tidecast::TIDECAST_LEVEL

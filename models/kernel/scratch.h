@@ -1,0 +1,43 @@
+// A thread's working memory, kept between calls: a fresh block would cost a page fault every 4 KiB, more than the work on one series.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+
+#include "job.h"
+
+namespace tidecast {
+
+class Scratch {
+  public:
+    Scratch() = default;
+    Scratch(const Scratch &) = delete;
+    Scratch &operator=(const Scratch &) = delete;
+    ~Scratch() { std::free(memory_); }
+
+    // At least this many floats, at a multiple of 64 bytes; zeroed where level or sizes are not those of the last call, as places that
+    // were written to may then be padding. Null where there is no memory.
+    float *fit(const Level *level, const Sizes &sizes, Index parameters, Index floats) {
+        if (memory_ && level == level_ && parameters == parameters_ && same(sizes, sizes_)) return memory_;
+        std::free(memory_);
+        const std::size_t bytes = (static_cast<std::size_t>(floats) * sizeof(float) + 63) / 64 * 64;
+        memory_ = static_cast<float *>(std::aligned_alloc(64, bytes));
+        if (memory_) std::memset(memory_, 0, bytes);
+        level_ = level, sizes_ = sizes, parameters_ = parameters;
+        return memory_;
+    }
+
+  private:
+    static bool same(const Sizes &a, const Sizes &b) {
+        return a.lstm == b.lstm && a.hidden == b.hidden && a.windows == b.windows && a.steps == b.steps &&
+               a.features == b.features && a.context == b.context && a.horizon == b.horizon && a.levels == b.levels &&
+               a.median == b.median;
+    }
+
+    float *memory_ = nullptr;
+    const Level *level_ = nullptr;
+    Sizes sizes_{};
+    Index parameters_ = 0;
+};
+
+} // namespace tidecast

@@ -1,0 +1,91 @@
+// Where one series is worked on: its weights with rows padded to whole registers, what the forward pass leaves for the backward
+// pass, and the gradient. Padding is zero and stays so, which gives padded units weights, states and gradients of zero.
+#pragma once
+
+#include <cstring>
+
+#include "lanes.h"
+
+namespace tidecast::TIDECAST_LEVEL {
+
+// A parameter in the arena: rows of `blocks` runs of `run` floats; here each run is padded.
+struct Shape {
+    Index rows, blocks, run;
+    Index count() const { return rows * blocks * run; }
+    Index width() const { return blocks * padded(run); }
+};
+
+enum Parameter { INPUT, HIDDEN, BIAS, HIDDEN_BIAS, HEAD, HEAD_BIAS, SKIP, PARAMETERS };
+
+// The order of Recurrent.shapes in models/recurrent.py.
+INLINE Shape shape_of(const Sizes &sizes, int parameter) {
+    const Index gates = sizes.lstm ? 4 : 3, units = sizes.hidden;
+    switch (parameter) {
+    case INPUT: return {sizes.features, gates, units};
+    case HIDDEN: return {units, gates, units};
+    case HEAD: return {units, 1, sizes.horizon * sizes.levels};
+    case HEAD_BIAS: return {1, 1, sizes.horizon * sizes.levels};
+    case SKIP: return {sizes.context, 1, sizes.horizon};
+    default: return {1, gates, units}; // both biases
+    }
+}
+
+struct Workspace {
+    Index units, width, outputs, leads; // padded: U, gates * U, H * Q, H
+    float *weights[PARAMETERS], *gradients[PARAMETERS];
+    float *turned;   // [gates * U, U] hidden weights, transposed
+    float *gates;    // [R, S, gates * U] projected inputs, then activations, then their gradients
+    float *inner;    // [R, S, gates * U] projected states; then, in a GRU, their gradients
+    float *before;   // [R, S, U] state before each step
+    float *last;     // [R, U] state after the last
+    float *cells;    // [R, S, U] an LSTM's cell before each step
+    float *squashed; // [R, S, U] tanh of the cell after it
+    float *carry;    // [R, U] gradient of the state, or the part of it that goes round the hidden weights
+    float *cell_carry; // [R, U] gradient of an LSTM's cell; in the forward pass the cell after the last step
+    float *out;      // [R, H * Q] the head's output, then its gradient
+    float *rise, *slope; // [R, H * Q] increments between quantiles, and their derivative
+    float *median;   // [R, H] the skip's part of the median, then the median's gradient
+    float *learnt;   // [H * Q] a learnt window's quantiles, then their gradient
+    float *flat;     // [P] the gradient as the arena lays it out
+    Index floats;    // taken in all
+
+    // Without a base, only `floats` is of use.
+    Workspace(const Sizes &sizes, Index parameters, float *base)
+        : units(padded(sizes.hidden)), width((sizes.lstm ? 4 : 3) * units), outputs(padded(sizes.horizon * sizes.levels)),
+          leads(padded(sizes.horizon)), floats(0) {
+        const auto take = [&](Index count) {
+            float *place = base ? base + floats : nullptr;
+            floats += (count + 15) / 16 * 16; // 64 bytes, a cache line
+            return place;
+        };
+        for (int p = 0; p < PARAMETERS; ++p) {
+            const Shape shape = shape_of(sizes, p);
+            weights[p] = take(shape.rows * shape.width());
+            gradients[p] = take(shape.rows * shape.width());
+        }
+        const Index moments = sizes.windows * sizes.steps, windows = sizes.windows;
+        turned = take(width * units);
+        gates = take(moments * width), inner = take(moments * width);
+        before = take(moments * units), last = take(windows * units);
+        cells = take(sizes.lstm ? moments * units : 0), squashed = take(sizes.lstm ? moments * units : 0);
+        carry = take(windows * units), cell_carry = take(windows * units);
+        out = take(windows * outputs), rise = take(windows * outputs), slope = take(windows * outputs);
+        median = take(windows * leads), learnt = take(outputs);
+        flat = take(padded(parameters));
+    }
+};
+
+// Copy runs between the arena's layout and the padded one.
+static void spread_runs(const Shape &shape, const float *from, float *to) {
+    const Index step = padded(shape.run);
+    for (Index n = shape.rows * shape.blocks; n > 0; --n, from += shape.run, to += step)
+        std::memcpy(to, from, shape.run * sizeof(float));
+}
+
+static void gather_runs(const Shape &shape, const float *from, float *to) {
+    const Index step = padded(shape.run);
+    for (Index n = shape.rows * shape.blocks; n > 0; --n, from += step, to += shape.run)
+        std::memcpy(to, from, shape.run * sizeof(float));
+}
+
+} // namespace tidecast::TIDECAST_LEVEL
