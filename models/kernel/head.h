@@ -78,6 +78,8 @@ static void head_backward(const Sizes &sizes, const Workspace &at, const float *
     product(1, learnt, at.outputs, {&one, 0, 0}, out, {nullptr, 0}, {at.gradients[HEAD_BIAS], at.outputs});
     product(sizes.context, learnt, at.leads, {centred + sizes.context, 1, sizes.context}, median, {nullptr, 0},
             {at.gradients[SKIP], at.leads});
+    // Padded units too get a gradient, zero: what a series before this one left there may not be a number.
+    std::memset(at.carry, 0, sizes.windows * at.units * sizeof(float));
     for (Index w = 1; w < sizes.windows; ++w)
         for (Index u = 0; u < sizes.hidden; ++u) {
             const float *weights = at.weights[HEAD] + u * at.outputs, *given = at.out + w * at.outputs;

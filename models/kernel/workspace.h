@@ -1,5 +1,6 @@
 // Where one series is worked on: its weights with rows padded to whole registers, what the forward pass leaves for the backward
-// pass, and the gradient. Padding is zero and stays so, which gives padded units weights, states and gradients of zero.
+// pass, and the gradient. The weights' padding is zero and stays so, which gives padded units states and gradients of zero; all else is
+// written anew for each series before it is read.
 #pragma once
 
 #include <cstring>
