@@ -7,23 +7,6 @@
 
 namespace tidecast::TIDECAST_LEVEL {
 
-static void unpack_weights(const Sizes &sizes, const Workspace &at, const float *weights) {
-    for (int p = 0; p < PARAMETERS; ++p) {
-        const Shape shape = shape_of(sizes, p);
-        spread_runs(shape, weights, at.weights[p]);
-        weights += shape.count();
-    }
-}
-
-static void pack_gradients(const Sizes &sizes, const Workspace &at) {
-    float *flat = at.flat;
-    for (int p = 0; p < PARAMETERS; ++p) {
-        const Shape shape = shape_of(sizes, p);
-        gather_runs(shape, at.gradients[p], flat);
-        flat += shape.count();
-    }
-}
-
 // The first `windows` windows, to the state after their last step.
 template <class Cell> static void encode(const Sizes &sizes, const Workspace &at, const float *patches, Index windows) {
     const Index S = sizes.steps;
@@ -77,7 +60,7 @@ static void lose(const Job &job, const Workspace &at, Index b) {
     }
 }
 
-template <class Cell> static void step_row(const Job &job, const Workspace &at, Index b) {
+template <class Cell> static void step_row(const Job &job, Workspace &at, Index b) {
     const Sizes &sizes = job.sizes;
     const bool learn = job.learn[b] && sizes.windows > 1;
     const Index windows = learn ? sizes.windows : 1; // who does not learn needs no forecast of the past
@@ -85,7 +68,7 @@ template <class Cell> static void step_row(const Job &job, const Workspace &at, 
     const float *centred = job.centred + b * sizes.windows * sizes.context;
     float *states = job.arena + job.rows[b] * 3 * job.parameters;
 
-    unpack_weights(sizes, at, states);
+    take_weights(sizes, at, states);
     encode<Cell>(sizes, at, patches, windows);
     head_forward(sizes, at, centred, windows);
     stack_quantiles(sizes, at, 0, job.quantiles + b * sizes.horizon * sizes.levels);
@@ -93,12 +76,12 @@ template <class Cell> static void step_row(const Job &job, const Workspace &at, 
     lose(job, at, b);
     head_backward(sizes, at, centred);
     decode<Cell>(sizes, at, patches);
-    pack_gradients(sizes, at);
+    gather_gradients(sizes, at);
     adam(states, at.flat, job.parameters, job.constants, job.size[b], job.root[b]);
 }
 
 static void step(const Job &job) {
-    const Workspace at(job.sizes, job.parameters, job.scratch);
+    Workspace at(job.sizes, job.parameters, job.scratch);
     for (Index b = 0; b < job.batch; ++b)
         job.sizes.lstm ? step_row<Lstm>(job, at, b) : step_row<Gru>(job, at, b);
 }

@@ -14,6 +14,7 @@ struct Shape {
     Index rows, blocks, run;
     Index count() const { return rows * blocks * run; }
     Index width() const { return blocks * padded(run); }
+    bool whole() const { return run % WIDTH == 0; } // needs no padding, so is used where it lies
 };
 
 enum Parameter { INPUT, HIDDEN, BIAS, HIDDEN_BIAS, HEAD, HEAD_BIAS, SKIP, PARAMETERS };
@@ -59,10 +60,13 @@ struct Workspace {
             floats += (count + 15) / 16 * 16; // 64 bytes, a cache line
             return place;
         };
+        flat = take(padded(parameters));
+        float *lain = flat;
         for (int p = 0; p < PARAMETERS; ++p) {
             const Shape shape = shape_of(sizes, p);
-            weights[p] = take(shape.rows * shape.width());
-            gradients[p] = take(shape.rows * shape.width());
+            weights[p] = take(shape.whole() ? 0 : shape.rows * shape.width());
+            gradients[p] = shape.whole() ? lain : take(shape.rows * shape.width());
+            lain = base ? lain + shape.count() : lain;
         }
         const Index moments = sizes.windows * sizes.steps, windows = sizes.windows;
         turned = take(width * units);
@@ -72,21 +76,39 @@ struct Workspace {
         carry = take(windows * units), cell_carry = take(windows * units);
         out = take(windows * outputs), rise = take(windows * outputs), slope = take(windows * outputs);
         median = take(windows * leads), learnt = take(outputs);
-        flat = take(padded(parameters));
     }
 };
 
-// Copy runs between the arena's layout and the padded one.
-static void spread_runs(const Shape &shape, const float *from, float *to) {
-    const Index step = padded(shape.run);
-    for (Index n = shape.rows * shape.blocks; n > 0; --n, from += shape.run, to += step)
-        std::memcpy(to, from, shape.run * sizeof(float));
+// A run's last register overlaps the one before it, so that no loop over single floats is needed.
+INLINE void copy_run(const float *from, float *to, Index count) {
+    if (count < WIDTH) {
+        std::memcpy(to, from, count * sizeof(float));
+        return;
+    }
+    for (Index i = 0; i < count - WIDTH; i += WIDTH) store(to + i, load(from + i));
+    store(to + count - WIDTH, load(from + count - WIDTH));
 }
 
-static void gather_runs(const Shape &shape, const float *from, float *to) {
-    const Index step = padded(shape.run);
-    for (Index n = shape.rows * shape.blocks; n > 0; --n, from += step, to += shape.run)
-        std::memcpy(to, from, shape.run * sizeof(float));
+// The weights at `states`, a row of the arena, as at.weights.
+static void take_weights(const Sizes &sizes, Workspace &at, float *states) {
+    for (int p = 0; p < PARAMETERS; ++p) {
+        const Shape shape = shape_of(sizes, p);
+        if (shape.whole()) at.weights[p] = states;
+        const Index step = padded(shape.run), runs = shape.whole() ? 0 : shape.rows * shape.blocks;
+        for (Index n = 0; n < runs; ++n) copy_run(states + n * shape.run, at.weights[p] + n * step, shape.run);
+        states += shape.count();
+    }
+}
+
+// at.gradients as the arena would lay them out, in at.flat.
+static void gather_gradients(const Sizes &sizes, const Workspace &at) {
+    float *flat = at.flat;
+    for (int p = 0; p < PARAMETERS; ++p) {
+        const Shape shape = shape_of(sizes, p);
+        const Index step = padded(shape.run), runs = shape.whole() ? 0 : shape.rows * shape.blocks;
+        for (Index n = 0; n < runs; ++n) copy_run(at.gradients[p] + n * step, flat + n * shape.run, shape.run);
+        flat += shape.count();
+    }
 }
 
 } // namespace tidecast::TIDECAST_LEVEL
