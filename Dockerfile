@@ -14,7 +14,9 @@ WORKDIR /src
 COPY constraints.txt ./
 # First and by itself: the largest layer is built again only when the constraints change.
 RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
-COPY pyproject.toml LICENSE README.md ./
+# For the compiled kernel; without a compiler the image would run the slower reference.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+COPY pyproject.toml setup.py LICENSE README.md ./
 COPY stream stream
 COPY models models
 COPY workers workers

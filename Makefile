@@ -20,9 +20,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 help: ## list the tasks
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-setup: $(STAMP) ## create .venv with all that Tidecast needs (again only when pyproject.toml or constraints.txt changed)
+setup: $(STAMP) ## create .venv with all that Tidecast needs (again only when what it is made from changed)
 
-$(STAMP): pyproject.toml constraints.txt .ci/setup
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/*) .ci/setup
 	@.ci/setup $(VENV) $(STAMP)
 
 services: setup ## fetch a real Redis and a real Kafka for the tests where that is possible
@@ -55,5 +55,5 @@ lock: setup ## resolve all packages afresh and write constraints.txt
 	@$(BIN)/python .ci/lock.py
 
 clean: ## remove what was built, .venv too
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info models/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
