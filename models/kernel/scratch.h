@@ -1,7 +1,8 @@
 // A thread's working memory, kept between calls: a fresh block would cost a page fault every 4 KiB, more than the work on one series.
 #pragma once
 
-#include <cstdlib>
+#include <stdlib.h>
+
 #include <cstring>
 
 #include "job.h"
@@ -13,16 +14,18 @@ class Scratch {
     Scratch() = default;
     Scratch(const Scratch &) = delete;
     Scratch &operator=(const Scratch &) = delete;
-    ~Scratch() { std::free(memory_); }
+    ~Scratch() { free(memory_); }
 
     // At least this many floats, at a multiple of 64 bytes; zeroed where level or sizes are not those of the last call, as places that
     // were written to may then be padding. Null where there is no memory.
     float *fit(const Level *level, const Sizes &sizes, Index parameters, Index floats) {
         if (memory_ && level == level_ && parameters == parameters_ && same(sizes, sizes_)) return memory_;
-        std::free(memory_);
-        const std::size_t bytes = (static_cast<std::size_t>(floats) * sizeof(float) + 63) / 64 * 64;
-        memory_ = static_cast<float *>(std::aligned_alloc(64, bytes));
-        if (memory_) std::memset(memory_, 0, bytes);
+        free(memory_);
+        memory_ = nullptr;
+        void *block = nullptr;
+        const std::size_t bytes = static_cast<std::size_t>(floats) * sizeof(float);
+        if (posix_memalign(&block, 64, bytes) != 0) return nullptr;
+        memory_ = static_cast<float *>(std::memset(block, 0, bytes));
         level_ = level, sizes_ = sizes, parameters_ = parameters;
         return memory_;
     }
