@@ -24,9 +24,9 @@ struct Into {
 
 // Registers of a block's rows: with four rows, as many as leave room for the factors among the processor's registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int BROAD = 4;
+constexpr int BROAD = 6;
 #else
-constexpr int BROAD = 2;
+constexpr int BROAD = 3;
 #endif
 constexpr int TALL = 4;
 
