@@ -46,6 +46,12 @@ _DEFAULTS: dict[str, Any] = {
     "session_timeout_ms": 10_000,
     "heartbeat_interval_ms": 1_000,
     "max_poll_interval_ms": 300_000,
+    # A fetch is handed out partition by partition. With the usual megabyte of each, thousands of records of one would
+    # come before the first of another, and fair shares would need all of them in memory.
+    "max_partition_fetch_bytes": 64 * 1024,
+    # A fetch leaves out partitions of which something is still held here. One that is left with idle partitions alone
+    # waits this long at the broker, and what comes for the others waits with it.
+    "fetch_max_wait_ms": 25,
     # New topics and partitions are found after this time at the latest.
     "metadata_max_age_ms": 30_000,
     # Members keep what they have while others come and go; only what moves is saved and loaded.

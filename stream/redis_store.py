@@ -16,6 +16,11 @@ from stream.messages import VERSION, AlertMessage, LiveNotice, iso
 from stream.redis_connect import service_errors
 
 _ATTEMPTS = 8
+# Quotes inside JSON's strings are escaped, so this is the field and nothing that a series id could hold.
+_MARK_STALE = """
+local found = redis.call('GET', KEYS[1])
+if found then redis.call('SET', KEYS[1], (string.gsub(found, '"state":"%a+"', '"state":"stale"', 1))) end
+"""
 _READ_FENCES = """
 local found = {}
 for i, key in ipairs(KEYS) do found[i] = redis.call('HMGET', key, 'epoch', 'offset') end
@@ -54,6 +59,8 @@ class PartitionPublication:
     """Series that are to be entered in the feed's index."""
     complete: int | None = None
     """With these ``states`` saved, the saved states of all feeds hold every record up to this offset. None: unchanged."""
+    stale: Sequence[str] = ()
+    """Series that have fallen silent: the state in their latest forecast becomes ``stale``."""
     by_clock: bool = False
     """Brought about by the clock and not by a record: the effects go in whatever the published offset is, and do not move it."""
 
@@ -190,6 +197,8 @@ class RedisStore:
         keys, claim = self.keys, item.claim
         for series, card in item.cards.items():
             latest[keys.card(item.feed, series)] = card
+        for series in item.stale:
+            pipe.eval(_MARK_STALE, 1, keys.forecast(item.feed, series))
         if item.new_series:
             place = f"{claim.topic}/{claim.partition}"
             pipe.hset(keys.series(item.feed), mapping=dict.fromkeys(item.new_series, place))

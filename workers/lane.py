@@ -121,6 +121,7 @@ class Lane:
                 alerts=[
                     alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
                 ],
+                stale=[event.series for where, event in effects.alerts if where == place],
                 by_clock=True,
             )
             for place in places

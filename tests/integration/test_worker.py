@@ -193,9 +193,15 @@ def test_a_silent_series_becomes_stale_and_the_alert_ends_when_it_speaks_again(
         card = reader.card("plant", "s0")
         assert card is not None
         assert card.state == "stale"
+        latest = reader.latest("plant", "s0")
+        assert latest is not None
+        assert latest.state == "stale"
         produce(bootstrap_servers, name, _wave(1, 2, first=10))
         until(lambda: len(reader.alerts()) >= 2, "its end")
         worker.stop()
+    spoken = reader.latest("plant", "s0")
+    assert spoken is not None
+    assert spoken.state != "stale"
     (_, fired), (_, ended) = reader.alerts()[:2]
     assert (fired.kind, fired.status, ended.status) == ("stale", "firing", "resolved")
     assert fired.fingerprint == ended.fingerprint
