@@ -104,6 +104,8 @@ class Fleet:
 
     def set_start_arrays(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """The same from numpy arrays, as a checkpoint holds them."""
+        if not all(np.isfinite(array).all() for array in weights.values()):
+            raise ValueError("weights hold numbers that are not finite")
         self.set_start({name: torch.from_numpy(np.array(array, np.float32)) for name, array in weights.items()})
 
     def resize(self, rows: int) -> None:

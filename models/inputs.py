@@ -45,8 +45,8 @@ class Scales:
         self.variance[rows] += rate * (variance - self.variance[rows])
 
     def of(self, rows: Rows, level: Floats) -> Floats:
-        """Scale [B, C], never zero: at least a millionth of the level [B, C], so that a flat series stays finite."""
-        floor = 1e-6 * np.abs(level) + 1e-9
+        """Scale [B, C], never zero: at least what float64 can just tell apart at the level [B, C]."""
+        floor = 1e-12 * np.abs(level) + 1e-12
         return np.maximum(np.sqrt(self.variance[rows]), floor)
 
 
@@ -56,7 +56,8 @@ def normalised(values: Floats, scale: Floats) -> tuple[Floats, Floats]:
     Returns the centred windows and the last values [B, R, C].
     """
     last = np.ascontiguousarray(values[:, :, -1])
-    return np.clip((values - last[:, :, None]) / scale[:, None, None], -INPUT_LIMIT, INPUT_LIMIT), last
+    with np.errstate(over="ignore"):  # an absurd value over a tiny scale is clipped like any other
+        return np.clip((values - last[:, :, None]) / scale[:, None, None], -INPUT_LIMIT, INPUT_LIMIT), last
 
 
 def patches(

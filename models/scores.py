@@ -21,6 +21,7 @@ SLOW_RATE = 0.002
 """The same for the scale on which errors are standardised for the drift tests: slow, so that a change stands out against it."""
 OUTLIER = 5.0
 """An error counts in the slow scale for at most this many times that scale."""
+SMALLEST = 1e-12
 PRIOR_ERROR = 0.3
 """Expected error at lead 1, in window spreads, before any was seen; it grows with the square root of the lead, as a random walk's."""
 
@@ -103,8 +104,9 @@ class Scores:
         pace = (spec.calibration_rate + 1.0 / (settled + 10.0))[..., None]
         arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, pace)
         errors = arrays["score.errors"][rows]
-        arrays["score.errors"][rows] = errors + (known * rate)[..., None] * (losses - errors)
-        arrays["score.mixed"][rows] = mixed + known * rate * (np.abs(error) - mixed)
+        # Held above zero: what only ever halves ends in denormal numbers, which are slow and divide to infinity.
+        arrays["score.errors"][rows] = np.maximum(errors + (known * rate)[..., None] * (losses - errors), SMALLEST)
+        arrays["score.mixed"][rows] = np.maximum(mixed + known * rate * (np.abs(error) - mixed), SMALLEST)
         share = np.where(known[..., None], covered, 0.0)
         number = known.sum(1)
         mean = np.ascontiguousarray(share.transpose(0, 2, 1)).sum(-1) / np.maximum(number, 1)[:, None]

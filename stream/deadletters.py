@@ -40,7 +40,10 @@ _DEFAULTS: dict[str, Any] = {
     "max_request_size": 64 * 1024 * 1024,
 }
 _MOST_ITEMS = 1000
+_OURS = "tidecast-"
 _OMITTED = "tidecast-omitted-bytes"
+_CUT = 4096
+"""Bytes of a key or a header that stand for a record too large for the topic."""
 
 
 class DeadLetterSink(ABC):
@@ -124,16 +127,18 @@ class DeadLetters(DeadLetterSink):
 
     def _produce(self, rejections: list[Rejected], *, omit: bool) -> None:
         record = rejections[0].record
-        value, headers = record.value, _headers(rejections)
+        value, key, headers = record.value, record.key, _headers(rejections)
         if omit:
+            # Its own headers and key may be what is too large: only what we say of it stays.
+            headers = [(name, content[:_CUT]) for name, content in headers if name.startswith(_OURS)]
             headers.append((_OMITTED, str(len(record.value or b"")).encode()))
-            value = None
-        if value is None and record.key is None:
+            value, key = None, (key if key is not None and len(key) <= _CUT else None)
+        if value is None and key is None:
             # kafka-python sends no record without both.
             value = b""
         with kafka_errors(f"send to topic {self._topic}", self._kafka):
             try:
-                future = self._producer.send(self._topic, value=value, key=record.key, headers=headers)
+                future = self._producer.send(self._topic, value=value, key=key, headers=headers)
             except MessageSizeTooLargeError:
                 if omit:
                     raise

@@ -98,5 +98,5 @@ class Limits(BaseModel):
     """Longest series id, in characters."""
     items_per_record: int = Field(default=10_000, gt=0)
     """Most items in a record's array."""
-    future_s: int = Field(default=86_400, ge=0, le=10 * 366 * 86_400)
+    future_s: int = Field(default=3_600, ge=0, le=10 * 366 * 86_400)
     """How far an event time may lie after the time at which the log took the record, in seconds."""

@@ -125,13 +125,14 @@ class KafkaSource:
 
         Joins the group and rebalances where that is due. Raises what ``on_assigned`` raises, and ServiceError.
         """
-        self._turns.add(self._fetch(max_records, 0.0 if len(self._turns) else timeout_s))
+        found = self._fetch(max_records, 0.0 if len(self._turns) else timeout_s)
         # What has been fetched costs nothing to look at: until no partition has more, or enough is at hand for fair shares.
-        while len(self._turns) < _AHEAD * max_records and (more := self._fetch(max_records, 0.0)):
-            self._turns.add(more)
+        while found and len(self._turns) < _AHEAD * max_records:
+            found = self._fetch(max_records, 0.0)
         return self._turns.take(max_records)
 
-    def _fetch(self, max_records: int, timeout_s: float) -> list[Record]:
+    def _fetch(self, max_records: int, timeout_s: float) -> bool:
+        """Move records from the client to ``_turns``; whether there were any."""
         deadline = time.monotonic() + timeout_s
         while True:
             if self._unplaced:
@@ -141,10 +142,12 @@ class KafkaSource:
                 # In slices, as what is assigned meanwhile waits for us to say where to begin.
                 polled = self._consumer.poll(timeout_ms=int(1000 * min(left, _SLICE_S)), max_records=max_records)
             records = [to_record(found) for batch in polled.values() for found in batch]
+            # First of all: the client counts them as delivered, whatever fails from here on.
+            self._turns.add(records)
             if self._sought:
                 self._confirm(records)
             if records or (time.monotonic() >= deadline and not self._unplaced):
-                return records
+                return bool(records)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka the next offsets, for tools that show lag, in the background. A failure is logged, no more."""

@@ -82,6 +82,7 @@ class Engine:
         self.resident: dict[Place, dict[str, Series]] = {}
         self.known: dict[Place, set[str]] = {}
         self._by_row: dict[int, Series] = {}
+        self.lagging: set[Series] = set()
 
     # Which series are here
 
@@ -92,6 +93,7 @@ class Engine:
 
     def open(self, place: Place, known: Iterable[str]) -> None:
         """Take a partition; ``known`` are the series that have state somewhere."""
+        self.close(place)  # an assignment that failed half-way is asked for again
         self.resident[place] = {}
         self.known[place] = set(known)
 
@@ -124,8 +126,8 @@ class Engine:
             self.drop([series])
             raise ValueError(f"state of series {name!r} does not fit this configuration: {error}") from error
         if self.forecaster.fleet.trained and series.model != self.model:
-            # The champion changed while the series was out of memory.
-            self._go_on_from_start([series])
+            # The champion changed while the series was out of memory; records of before must not be run again under it.
+            self.lagging.add(series)
         return series
 
     def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -140,7 +142,10 @@ class Engine:
         rows = np.array([series.row for series in gone], np.int64)
         self.grid.drop(rows)
         for series in gone:
-            self.resident.get(series.place, {}).pop(series.name, None)
+            self.lagging.discard(series)
+            here = self.resident.get(series.place, {})
+            if here.get(series.name) is series:
+                del here[series.name]
             del self._by_row[series.row]
 
     def least_recent(self, keep: int) -> list[Series]:
@@ -166,7 +171,16 @@ class Engine:
         self.model = f"{self.feed.model.architecture}:{version}"
         self._go_on_from_start(list(self._by_row.values()))
 
+    def catch_up(self) -> list[Series]:
+        """Let the series that came back under an older model go on from the present one; returns them."""
+        changed = list(self.lagging)
+        self._go_on_from_start(changed)
+        return changed
+
     def _go_on_from_start(self, chosen: Sequence[Series]) -> None:
+        self.lagging.difference_update(chosen)
+        if not chosen:
+            return
         self.forecaster.fleet.reset(np.array([series.row for series in chosen], np.int64))
         for series in chosen:
             series.model = self.model
@@ -179,7 +193,7 @@ class Engine:
         rows, picked = self._admit(decoded, now_us, effects)
         made: list[tuple[Rows, Forecasts]] = []
         for turn in _turns(rows):
-            self._round(decoded, rows[turn], picked[turn], effects, made)
+            self._round(decoded, rows[turn], picked[turn], now_us, effects, made)
         if made:
             effects.forecasts = _in_order(made)
         return effects
@@ -199,14 +213,13 @@ class Engine:
                     effects.rejected.append(Rejected(record, Reason.SERIES_LIMIT, detail, int(seen.item[index])))
                     continue
                 series = self._place(place, name)
-                series.model = self.model
+                series.model, series.arrival_us = self.model, now_us
                 fresh.append(series)
             elif record.offset <= series.applied:
                 continue
             if series not in effects.touched:
                 effects.touched[series] = record.offset
             series.reached = record.offset
-            series.arrival_us = now_us
             rows.append(series.row)
             picked.append(index)
         if fresh:
@@ -218,7 +231,13 @@ class Engine:
         return np.array(rows, np.int64), np.array(picked, np.int64)
 
     def _round(
-        self, decoded: Decoded, rows: Rows, picked: Rows, effects: Effects, made: list[tuple[Rows, Forecasts]]
+        self,
+        decoded: Decoded,
+        rows: Rows,
+        picked: Rows,
+        now_us: int,
+        effects: Effects,
+        made: list[tuple[Rows, Forecasts]],
     ) -> None:
         """One observation of each row."""
         seen = decoded.observations
@@ -229,7 +248,7 @@ class Engine:
             series.held.append((int(seen.time_us[picked[index]]), values[index].tolist()))
             if verdicts[index] == Verdict.SETTLED:
                 slots[index], verdicts[index], values[index] = self._settle_step(series)
-        self._count(rows, verdicts)
+        self._count(rows, verdicts, now_us)
         anew = verdicts == Verdict.RESTART
         if anew.any():
             self.forecaster.restart(rows[anew])
@@ -284,14 +303,16 @@ class Engine:
         slots, verdicts = self.grid.admit(row, np.array(times[-1:]))
         return int(slots[0]), int(verdicts[0]), held[times[-1]]
 
-    def _count(self, rows: Rows, verdicts: NDArray[np.uint8]) -> None:
+    def _count(self, rows: Rows, verdicts: NDArray[np.uint8], now_us: int) -> None:
         for row, verdict in zip(rows.tolist(), verdicts.tolist(), strict=True):
-            if verdict == Verdict.NEXT:
-                continue
             series = self._by_row[row]
-            series.gaps += verdict in (Verdict.GAP, Verdict.RESTART)
-            series.duplicates += verdict == Verdict.DUPLICATE
-            series.late += verdict == Verdict.LATE
+            if verdict not in (Verdict.DUPLICATE, Verdict.LATE):
+                # What is not taken is no sign of life: a series whose clock ran ahead must be told of as stale.
+                series.arrival_us = now_us
+            if verdict != Verdict.NEXT:
+                series.gaps += verdict in (Verdict.GAP, Verdict.RESTART)
+                series.duplicates += verdict == Verdict.DUPLICATE
+                series.late += verdict == Verdict.LATE
 
     def _test_drift(
         self,

@@ -8,6 +8,7 @@ import structlog
 
 from models.checkpoint import pack, unpack
 from stream.decode import Decoder
+from stream.errors import ConfigurationError, InputError
 from stream.records import Decoded
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, RedisStore
@@ -37,12 +38,13 @@ class Lane:
 
     def open(self, place: Place, now_us: int) -> int:
         """Take a partition with the series that have state there, as many in memory as fit; returns how many there are."""
-        states = list(self.store.load_states(place.topic, place.partition, self.feed.name))
-        self.engine.open(place, [name for name, _ in states])
-        room = self.resident_series - self.engine.count
-        for name, blob in states[: max(room, 0)]:
-            self._restore(place, name, blob, now_us)
-        return len(states)
+        self.engine.open(place, ())
+        # One by one: the states of all of a partition's series need not fit in memory.
+        for name, blob in self.store.load_states(place.topic, place.partition, self.feed.name):
+            self.engine.known[place].add(name)
+            if self.engine.count < self.resident_series:
+                self._restore(place, name, blob, now_us)
+        return len(self.engine.known[place])
 
     def _restore(self, place: Place, name: str, blob: bytes, now_us: int) -> None:
         try:
@@ -132,11 +134,13 @@ class Lane:
 
     def adopt(self, version: str | None) -> list[Series]:
         """Go on from the champion ``version``; returns the series that changed by it. A model that is refused is said once."""
-        if version is None or version == self._refused or self.engine.model.endswith(f":{version}"):
+        if version is None or version == self._refused:
             return []
+        if self.engine.model.endswith(f":{version}"):
+            return self.engine.catch_up()
         try:
             self.engine.adopt(version, load_model(self.models, self.feed, version, self.signing_key))
-        except ValueError as error:
+        except (ValueError, ConfigurationError, InputError) as error:
             self._refused = version
             log.error("model refused, the one before stays", feed=self.feed.name, version=version, reason=str(error))
             return []

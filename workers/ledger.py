@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import islice, takewhile
 
 from stream.redis_store import Claim
 from workers.engine import Place
@@ -23,7 +25,7 @@ class Holding:
     """A partition that is ours.
 
     ``published`` is the highest offset whose effects are in Redis, ``reached`` the highest that the engine has run; -1 for none.
-    ``unsaved`` is in the order in which the series were first changed, which is the order of the offsets.
+    ``unsaved`` is in the order in which the series were first changed.
     """
 
     claim: Claim
@@ -39,9 +41,8 @@ class Holding:
     def complete(self, saved: Iterable[Series]) -> int | None:
         """The offset up to which the saved states hold every record, once ``saved`` are saved; None before the first."""
         gone = set(saved)
-        first = next(
-            (unsaved.offset for series, unsaved in self.unsaved.items() if series not in gone), self.reached + 1
-        )
+        left = (unsaved.offset for series, unsaved in self.unsaved.items() if series not in gone)
+        first = min(left, default=self.reached + 1)
         return first - 1 if first > 0 else None
 
 
@@ -63,13 +64,11 @@ class Ledger:
 
     def due(self, now_us: int, after_us: int, most: int) -> list[Series]:
         """Series that have been unsaved for ``after_us``, at most ``most``, so that saving never stalls the stream."""
-        found: list[Series] = []
-        for holding in self.holdings.values():
-            for series, unsaved in holding.unsaved.items():
-                if now_us - unsaved.since_us < after_us or len(found) >= most:
-                    break
-                found.append(series)
-        return found
+        oldest_first = merge(
+            *(holding.unsaved.items() for holding in self.holdings.values()), key=lambda entry: entry[1].since_us
+        )
+        overdue = takewhile(lambda entry: now_us - entry[1].since_us >= after_us, oldest_first)
+        return [series for series, _ in islice(overdue, most)]
 
     def settle(self, saved: Iterable[Series]) -> None:
         """These series' states are in Redis."""

@@ -14,6 +14,9 @@ from workers.alerts import AlertEvent
 from workers.engine import Engine, Forecasts, Place
 from workers.series import Series
 
+NO_ERROR = 1e-9
+"""Below this many window spreads the last value is exact, and no ratio to it says anything."""
+
 
 def forecast_id(record: Record, item: int, series: str) -> str:
     """What names a forecast for ever: where its observation stands in the log, and the series, as one item may hold several."""
@@ -105,7 +108,7 @@ def cards(engine: Engine, chosen: Iterable[Series], now_us: int) -> dict[str, by
                 "value": value,
                 "error": error * unit if judged else None,
                 "error_last_value": naive * unit if judged else None,
-                "error_ratio": error / naive if judged and naive > 0 else None,
+                "error_ratio": error / naive if judged and naive > NO_ERROR else None,
                 "coverage": {
                     f"{high - low:.6g}": max(0.0, float(share[at(high)] - share[at(low)])) for low, high in pairs
                 }

@@ -154,13 +154,14 @@ class Worker:
                 (again if record.offset <= holding.published else fresh).append(record)
         if again:
             self._run(again, publish=False)
+            fresh = [one for one in fresh if Place(one.topic, one.partition) in self.ledger.holdings]
         if fresh:
             self._run(fresh, publish=True)
         self.counts["batches"] += 1
 
     def _run(self, records: list[Record], *, publish: bool) -> None:
         # From the engine's step until its effects are published, series are ahead of Redis: their state must not be saved alone.
-        self._unpublished = publish
+        self._unpublished = True
         now_us = self.clock()
         spans = _spans(records)
         publications: dict[tuple[Place, str], PartitionPublication] = {}
@@ -226,12 +227,16 @@ class Worker:
 
     def save(self, chosen: Sequence[Series]) -> None:
         """Write the states and cards of these series now; nothing, if a batch was broken off: it is to be run again from what was saved."""
-        if not chosen or self._unpublished:
+        if self._unpublished:
             return
-        self._publish({}, chosen)
-        now_us = self.clock()
-        shown = [item for lane in self.lanes.values() for item in self._clocked(lane, Effects(), chosen, now_us)]
-        self._until_done(lambda: self.store.publish(shown))
+        size = self.settings.worker.checkpoint_batch
+        for at in range(0, len(chosen), size):
+            # In parts: Redis bounds what one transaction may hold, and serves nobody else meanwhile.
+            part = chosen[at : at + size]
+            self._publish({}, part)
+            now_us = self.clock()
+            shown = [item for lane in self.lanes.values() for item in self._clocked(lane, Effects(), part, now_us)]
+            self._until_done(lambda shown=shown: self.store.publish(shown))  # type: ignore[misc]
 
     def _clocked(
         self, lane: Lane, effects: Effects, chosen: Sequence[Series], now_us: int
@@ -272,7 +277,7 @@ class Worker:
             holdings = [holding for place, holding in self.ledger.holdings.items() if place.topic in lane.feed.topics]
             if any(holding.behind for holding in holdings):
                 continue
-            changed = lane.adopt(version)
+            changed = self._until_done(lambda lane=lane, version=version: lane.adopt(version))  # type: ignore[misc]
             self.ledger.note({series: series.applied + 1 for series in changed}, self.clock())
             # Saved at once: a restart must not run on from the old weights what was published under the new ones.
             self.save(changed)
@@ -308,8 +313,10 @@ class Worker:
                 (Place(one.claim.topic, one.claim.partition), one.feed): one
                 for one in self._clocked(lane, effects, silent, now_us)
             }
-            # With their states: a restart must know that the alert is out.
+            # With their states: a restart must know that the alert is out, and only if it is.
+            self._unpublished = True
             self._publish(told, silent)
+            self._unpublished = False
             self._champions[lane.feed.name] = self._until_done(lambda lane=lane: self.models.champion(lane.feed.name))  # type: ignore[misc]
         self.save(self._due(now_us))
         self._retake(now_us)

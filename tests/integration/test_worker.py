@@ -247,3 +247,28 @@ def _store(registry: ModelRegistry, version: str, weight: float, stated_for: flo
 
     manifest = {"version": version, "digest": digest(blob(weight if stated_for is None else stated_for), None)}
     registry.put_model("plant", version, blob(weight), json.dumps(manifest).encode())
+
+
+def test_two_feeds_of_one_topic_survive_a_kill_each_with_its_own_series(
+    tmp_path: Path, bootstrap_servers: str, redis_url: str, namespace: str, topic: Callable[..., str]
+) -> None:
+    name = topic(1)
+    feeds = [_feed(name), _feed(name, name="twin", horizon=3)]
+    client = connect(redis_url)
+    produce(bootstrap_servers, name, _wave(4, 60))
+    told = {}
+    for space, kills in ((namespace, (60, 150)), (f"{namespace}-quiet", ())):
+        hurried = {"worker": {"checkpoint": "100ms", "checkpoint_batch": 1, "batch_records": 20}}
+        config = write_config(tmp_path, bootstrap_servers, redis_url, space, feeds, **hurried)
+        reader = RedisReader(client, space)
+        for goal in (*kills, 240):
+            with Process(config, "worker") as worker:
+                for feed in ("plant", "twin"):
+                    until(lambda r=reader, f=feed, g=goal: count_forecasts(client, r, f) >= g, f"{goal} forecasts")  # type: ignore[misc]
+                worker.kill()
+        told[space] = [
+            [(one.series, one.cutoff, one.median) for one in forecasts(reader, f)] for f in ("plant", "twin")
+        ]
+        assert [len(found) for found in told[space]] == [240, 240]
+    for killed, quiet in zip(*told.values(), strict=True):
+        assert sorted(killed) == sorted(quiet)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models.checkpoint import pack, unpack
+from stream.messages import SeriesCard
 from stream.records import Reason, Record
 from tests.unit.engines import HOME, Run, feed, observation, record
+from workers.publishing import cards
 
 
 def _cutoff_minutes(run: Run) -> list[int]:
@@ -145,3 +147,39 @@ def test_adopted_weights_serve_old_and_new_series_and_wrong_ones_change_nothing(
     assert {series.model for series in run.engine.resident[HOME].values()} == {"gru:7"}
     for series in run.engine.resident[HOME].values():
         np.testing.assert_array_equal(fleet.arena[series.row, 0], fleet.start)
+
+
+def test_a_series_that_sticks_for_long_keeps_a_card_that_can_be_written() -> None:
+    run = Run(feed())
+    run.feed([record(n, observation("s", n, float(np.sin(n)))) for n in range(40)])
+    series = run.engine.resident[HOME]["s"]
+    # What tens of thousands of equal values leave behind.
+    run.engine.forecaster.scores.arrays["score.errors"][series.row, :, 0] = 1.2e-322
+    card = SeriesCard.model_validate_json(cards(run.engine, [series], 0)["s"])
+    assert card.error_ratio is None
+    run.feed([record(100 + n, observation("s", 40 + n, 1.0)) for n in range(60)])
+    assert run.engine.forecaster.scores.arrays["score.errors"][series.row].min() >= 1e-12
+
+
+def test_a_counter_at_a_high_level_is_forecast_within_its_own_steps() -> None:
+    run = Run(feed())
+    run.feed([record(n, observation("s", n, 1e12 + n)) for n in range(120)])
+    quantiles = np.frombuffer(run.forecasts[-1][2]).reshape(4, 5)
+    assert np.abs(quantiles[0] - (1e12 + 120)).max() < 50
+
+
+def test_a_partition_that_is_opened_twice_has_its_series_once() -> None:
+    run = _minutes(Run(feed()), [0, 1, 2])
+    blob = pack(*run.engine.snapshot(run.engine.resident[HOME]["s"]))
+    for _ in range(2):
+        run.engine.open(HOME, ["s"])
+        run.engine.restore(HOME, "s", *unpack(blob))
+    assert run.engine.count == 1
+    assert len(run.engine.sweep(10**15).alerts) == 1
+
+
+def test_observations_that_are_not_taken_are_no_sign_of_life() -> None:
+    run = Run(feed(lateness=2, alerts={"stale_after": "10s"}))
+    run.feed([record(0, observation("s", 100, 1.0))], now_us=0)
+    run.feed([record(1, observation("s", 5, 1.0))], now_us=9_000_000)
+    assert len(run.engine.sweep(10_000_000).alerts) == 1
