@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import subprocess
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -124,17 +122,6 @@ def namespace(redis_url: str) -> Iterator[str]:
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"{name}:*", count=1000):
             client.unlink(key)
-
-
-@pytest.fixture(autouse=True)
-def _sockets_that_kafka_python_forgot(request: pytest.FixtureRequest) -> Iterator[None]:
-    """kafka-python leaves the socket of a refused connection to the garbage collector: let it be found here."""
-    yield
-    if not {"kafka_service", "own_kafka"} & set(request.fixturenames):
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture
