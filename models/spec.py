@@ -38,7 +38,6 @@ class ModelSpec:
     mixture_rate: float = 0.1
     mixture_share: float = 0.002
     calibration_rate: float = 0.05
-    warm_after: int = 0
 
     def __post_init__(self) -> None:
         def refuse(name: str, rule: str) -> None:
@@ -72,8 +71,8 @@ class ModelSpec:
 
     @property
     def ready_after(self) -> int:
-        """Observations after which a series counts as ready: one full window and one matured forecast, unless set."""
-        return self.warm_after or self.context + self.horizon
+        """Observations after which a series counts as ready: one full window and one matured forecast."""
+        return self.context + self.horizon
 
     def season_slots(self, step_us: int) -> int:
         """The season of a series with this step, in slots; 0 where it has none that fits."""

@@ -23,7 +23,7 @@ VERBS = {
     "check": ("workers.commands.check", "Check a configuration without running anything."),
     "topics": ("workers.commands.topics", "Create the topics that the configuration names."),
 }
-EXIT_CODES: dict[type[TidecastError], int] = {ConfigurationError: 2, InputError: 3, ServiceError: 4}
+EXIT_CODES: dict[type[Exception], int] = {ConfigurationError: 2, InputError: 3, ServiceError: 4}
 """Distinct exits for scripts: wrong configuration, unusable input, a service that is away."""
 
 
@@ -82,7 +82,7 @@ def main() -> None:
         sys.exit(130)
     except TidecastError as error:
         click.echo(f"tidecast: {error}", err=True)
-        sys.exit(EXIT_CODES.get(type(error), 1))
+        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
 
 
 if __name__ == "__main__":

@@ -233,16 +233,19 @@ class Worker:
         for at in range(0, len(chosen), size):
             # In parts: Redis bounds what one transaction may hold, and serves nobody else meanwhile.
             part = chosen[at : at + size]
-            self._publish({}, part)
             now_us = self.clock()
-            shown = [item for lane in self.lanes.values() for item in self._clocked(lane, Effects(), part, now_us)]
-            self._until_done(lambda shown=shown: self.store.publish(shown))  # type: ignore[misc]
+            told: dict[tuple[Place, str], PartitionPublication] = {}
+            for lane in self.lanes.values():
+                told |= self._by_clock(lane, Effects(), part, now_us)
+            self._publish(told, part)
 
-    def _clocked(
-        self, lane: Lane, effects: Effects, chosen: Sequence[Series], now_us: int
-    ) -> list[PartitionPublication]:
-        mine = [series for series in chosen if series.feed == lane.feed.name]
-        return lane.clocked(effects, mine, self.claims, now_us)
+    def _by_clock(
+        self, lane: Lane, effects: Effects, shown: Sequence[Series], now_us: int
+    ) -> dict[tuple[Place, str], PartitionPublication]:
+        """What no record brought about: alerts of the clock, and the cards of those of ``shown`` that are of this lane."""
+        mine = [series for series in shown if series.feed == lane.feed.name]
+        made = lane.clocked(effects, mine, self.claims, now_us)
+        return {(Place(one.claim.topic, one.claim.partition), one.feed): one for one in made}
 
     def _publish(
         self, publications: Mapping[tuple[Place, str], PartitionPublication], saving: Sequence[Series]
@@ -309,13 +312,9 @@ class Worker:
             self.ledger.note(effects.touched, now_us)
             self.counts["alerts"] += len(effects.alerts)
             silent = list(effects.touched)
-            told = {
-                (Place(one.claim.topic, one.claim.partition), one.feed): one
-                for one in self._clocked(lane, effects, silent, now_us)
-            }
             # With their states: a restart must know that the alert is out, and only if it is.
             self._unpublished = True
-            self._publish(told, silent)
+            self._publish(self._by_clock(lane, effects, silent, now_us), silent)
             self._unpublished = False
             self._champions[lane.feed.name] = self._until_done(lambda lane=lane: self.models.champion(lane.feed.name))  # type: ignore[misc]
         self.save(self._due(now_us))
