@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arena import Arena, Arrays, Field
 from models.calendar import calendar
 from models.calibration import widen
 from models.fleet import Fleet
@@ -26,7 +27,6 @@ from models.windows import Windows
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Arrays = dict[str, NDArray[Any]]
 
 EXPERTS = ("last-value", "seasonal-naive", "least-squares", "network")
 MAE_TO_DEVIATION = 1.2533
@@ -76,7 +76,17 @@ class Forecaster:
         self.least_squares = LeastSquares(spec.lags, spec.horizon, spec.rls_forgetting)
         self.pending = Pending(spec.horizon, len(EXPERTS), len(spec.levels))
         self.scores = Scores(spec.horizon, len(EXPERTS), len(spec.levels))
-        self.keys = np.zeros(0, np.uint64)
+        self.arrays: Arrays = {}
+        self.arena = Arena([self, self.windows, self.scales, self.least_squares, self.pending, self.scores])
+
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``: a series' own number, from which its replay draws come."""
+        return [Field("key", np.uint64)]
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """The series' numbers, [N]."""
+        return self.arrays["key"]
 
     @property
     def capacity(self) -> int:
@@ -85,11 +95,8 @@ class Forecaster:
 
     def resize(self, rows: int) -> None:
         """Make room for ``rows`` series."""
-        for part in (self.windows, self.fleet, self.least_squares, self.pending, self.scores):
-            part.resize(rows)
-        more = max(0, rows - len(self.keys))
-        self.scales.variance = np.concatenate([self.scales.variance, np.zeros((more, self.spec.channels))])
-        self.keys = np.concatenate([self.keys, np.zeros(more, np.uint64)])
+        self.arena.resize(rows)
+        self.fleet.resize(rows)
 
     def start(self, rows: Rows, keys: NDArray[np.uint64]) -> None:
         """Begin new series in these rows, from the starting weights."""
@@ -201,20 +208,9 @@ class Forecaster:
 
     def snapshot(self, row: int) -> Arrays:
         """Everything of one series as plain arrays; ``restore`` is the exact inverse, into any row of any forecaster of the same spec."""
-        arrays: Arrays = {"key": self.keys[row : row + 1].copy(), "scale.variance": self.scales.variance[row].copy()}
-        for part in (self.windows, self.fleet, self.least_squares, self.pending, self.scores):
-            arrays |= part.snapshot(row)
-        return arrays
+        return self.arena.snapshot(row) | self.fleet.snapshot(row)
 
     def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row. Raises KeyError or ValueError where it comes from another spec; the row is then as it was."""
-        wanted = self.snapshot(row)
-        for name, array in wanted.items():
-            if name not in arrays:
-                raise ValueError(f"state lacks {name}")
-            if arrays[name].shape != array.shape:
-                raise ValueError(f"state {name} has shape {arrays[name].shape}, this configuration needs {array.shape}")
-        self.keys[row] = arrays["key"][0]
-        self.scales.variance[row] = arrays["scale.variance"]
-        for part in (self.windows, self.fleet, self.least_squares, self.pending, self.scores):
-            part.restore(row, arrays)
+        """Put a snapshot into a row. Raises ValueError where it comes from another spec."""
+        self.fleet.restore(row, arrays)
+        self.arena.restore(row, arrays)

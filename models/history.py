@@ -100,7 +100,7 @@ class History:
         self.time_us: Rows = firsts[owner] + (np.arange(len(owner)) - self.begin) * self.step_us
         self.scales = Scales(spec.channels)
         spreads = [running_variance(one.values, one.seen, spec.context) for one in series]
-        self.scales.variance = np.concatenate([np.zeros((0, spec.channels)), *spreads])
+        self.scales.arrays["scale.variance"] = np.concatenate([np.zeros((0, spec.channels)), *spreads])
 
     @property
     def cutoffs(self) -> Rows:

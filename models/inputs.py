@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arena import Arrays, Field
 from models.calendar import calendar
 from models.spec import ModelSpec
 from models.windows import Windows
@@ -29,7 +30,17 @@ class Scales:
     """Squares beyond it would overflow."""
 
     def __init__(self, channels: int) -> None:
-        self.variance: Floats = np.zeros((0, channels))
+        self.channels = channels
+        self.arrays: Arrays = {}
+
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        return [Field("scale.variance", np.float64, (self.channels,))]
+
+    @property
+    def variance(self) -> Floats:
+        """Mean window variance, [N, C]."""
+        return self.arrays["scale.variance"]
 
     def update(self, rows: Rows, values: Floats, seen: NDArray[np.bool_], counts: Rows) -> None:
         """Take the window [B, L, C] with its seen slots [B, L]; ``counts`` [B] is how many observations the series has had."""

@@ -7,12 +7,10 @@ lead has learnt is exactly what an undelayed recursion would have learnt from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arena import Arrays, Field
 from models.calendar import WIDTH
 
 Floats = NDArray[np.float64]
@@ -29,24 +27,22 @@ class LeastSquares:
     def __init__(self, lags: int, horizon: int, forgetting: float) -> None:
         self.lags, self.horizon, self.forgetting = lags, horizon, forgetting
         self.width = lags + WIDTH + 1
-        self.arrays: dict[str, Floats] = {
-            "rls.covariance": np.zeros((0, self.width, self.width)),
-            "rls.coefficients": np.zeros((0, horizon, self.width)),
-            "rls.inputs": np.zeros((0, horizon, self.width)),
-            "rls.gains": np.zeros((0, horizon, self.width)),
-        }
+        self.arrays: Arrays = {}
 
-    def resize(self, rows: int) -> None:
-        """Make room for ``rows`` series."""
-        for name, array in self.arrays.items():
-            more = rows - len(array)
-            if more > 0:
-                self.arrays[name] = np.concatenate([array, np.zeros((more, *array.shape[1:]))])
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        rings = (self.horizon, self.width)
+        return [
+            Field("rls.covariance", np.float64, (self.width, self.width)),
+            Field("rls.coefficients", np.float64, rings),
+            Field("rls.inputs", np.float64, rings),
+            Field("rls.gains", np.float64, rings),
+        ]
 
     def reset(self, rows: Rows) -> None:
         """Start these rows anew: they forecast the last value."""
-        for array in self.arrays.values():
-            array[rows] = 0.0
+        for name in ("rls.coefficients", "rls.inputs", "rls.gains"):
+            self.arrays[name][rows] = 0.0
         self.arrays["rls.covariance"][rows] = START_VARIANCE * np.eye(self.width)
 
     def forecast(self, rows: Rows, slots: Rows, centred: Floats, season: Floats) -> Floats:
@@ -80,12 +76,3 @@ class LeastSquares:
         said = (inputs * coefficients).sum(-1)
         error = np.where(known, np.clip(targets - said, -20.0, 20.0), 0.0)
         self.arrays["rls.coefficients"][rows] = coefficients + gains * error[:, :, None]
-
-    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
-        """One row as plain arrays."""
-        return {name: array[row].copy() for name, array in self.arrays.items()}
-
-    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row."""
-        for name, array in self.arrays.items():
-            array[row] = arrays[name]

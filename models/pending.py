@@ -5,12 +5,12 @@ Points and quantiles are kept in the units of their cutoff (minus the last value
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.arena import Arrays, Field
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -33,26 +33,22 @@ class Pending:
     """Rings over cutoffs: everything [N, H, ...], the place of a cutoff being cutoff modulo H."""
 
     def __init__(self, horizon: int, experts: int, levels: int) -> None:
-        self.horizon = horizon
-        self.arrays: dict[str, NDArray[Any]] = {
-            "pending.cutoff": np.zeros((0, horizon), np.int64),
-            "pending.origin": np.zeros((0, horizon)),
-            "pending.scale": np.zeros((0, horizon)),
-            "pending.points": np.zeros((0, horizon, horizon, experts), np.float32),
-            "pending.quantiles": np.zeros((0, horizon, horizon, levels), np.float32),
-        }
+        self.horizon, self.experts, self.levels = horizon, experts, levels
+        self.arrays: Arrays = {}
 
-    def resize(self, rows: int) -> None:
-        """Make room for ``rows`` series."""
-        for name, array in self.arrays.items():
-            more = rows - len(array)
-            if more > 0:
-                self.arrays[name] = np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        horizon = self.horizon
+        return [
+            Field("pending.cutoff", np.int64, (horizon,)),
+            Field("pending.origin", np.float64, (horizon,)),
+            Field("pending.scale", np.float64, (horizon,)),
+            Field("pending.points", np.float32, (horizon, horizon, self.experts)),
+            Field("pending.quantiles", np.float32, (horizon, horizon, self.levels)),
+        ]
 
     def clear(self, rows: Rows) -> None:
         """Drop what these rows wait for."""
-        for array in self.arrays.values():
-            array[rows] = 0
         self.arrays["pending.cutoff"][rows] = -1
 
     def put(self, rows: Rows, cutoffs: Rows, origin: Floats, scale: Floats, points: Floats, quantiles: Floats) -> None:
@@ -81,12 +77,3 @@ class Pending:
             points=arrays["pending.points"][row, at, leads],
             quantiles=arrays["pending.quantiles"][row, at, leads],
         )
-
-    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
-        """One row as plain arrays."""
-        return {name: array[row].copy() for name, array in self.arrays.items()}
-
-    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row."""
-        for name, array in self.arrays.items():
-            array[row] = arrays[name]

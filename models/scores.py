@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arena import Arrays, Field
 from models.calibration import track
 from models.mixture import reweigh
 from models.spec import ModelSpec
@@ -30,30 +28,28 @@ class Scores:
     """Stacked scores: errors and weights [N, H, E], offsets [N, H, Q], settled counts [N, H], coverage [N, Q], counts [N]."""
 
     def __init__(self, horizon: int, experts: int, levels: int) -> None:
-        self.horizon, self.experts = horizon, experts
-        self.arrays: dict[str, NDArray[Any]] = {
-            "score.errors": np.zeros((0, horizon, experts)),
-            "score.weights": np.zeros((0, horizon, experts)),
-            "score.offsets": np.zeros((0, horizon, levels)),
-            "score.settled": np.zeros((0, horizon), np.int64),
-            "score.mixed": np.zeros((0, horizon)),
-            "score.coverage": np.zeros((0, levels)),
-            "score.slow": np.zeros(0),
-            "score.count": np.zeros(0, np.int64),
-            "score.run": np.zeros(0, np.int64),
-        }
+        self.horizon, self.experts, self.levels = horizon, experts, levels
+        self.arrays: Arrays = {}
 
-    def resize(self, rows: int) -> None:
-        """Make room for ``rows`` series."""
-        for name, array in self.arrays.items():
-            more = rows - len(array)
-            if more > 0:
-                self.arrays[name] = np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        horizon = self.horizon
+        return [
+            Field("score.errors", np.float64, (horizon, self.experts)),
+            Field("score.weights", np.float64, (horizon, self.experts)),
+            Field("score.offsets", np.float64, (horizon, self.levels)),
+            Field("score.settled", np.int64, (horizon,)),
+            Field("score.mixed", np.float64, (horizon,)),
+            Field("score.coverage", np.float64, (self.levels,)),
+            Field("score.slow", np.float64),
+            Field("score.count", np.int64),
+            Field("score.run", np.int64),
+        ]
 
     def reset(self, rows: Rows) -> None:
         """Begin: equal weights, no offsets, the random walk's errors."""
-        for array in self.arrays.values():
-            array[rows] = 0
+        for field in self.fields():
+            self.arrays[field.name][rows] = 0
         growth = PRIOR_ERROR * np.sqrt(np.arange(1, self.horizon + 1))
         self.arrays["score.errors"][rows] = growth[:, None]
         self.arrays["score.mixed"][rows] = growth
@@ -127,12 +123,3 @@ class Scores:
         rate = np.maximum(SLOW_RATE, 4.0 / (settled + 3.0))
         self.arrays["score.slow"][rows] = np.where(known, slow + rate * (size - slow), slow)
         return standardised, judged
-
-    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
-        """One row as plain arrays."""
-        return {name: np.array(array[row]) for name, array in self.arrays.items()}
-
-    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row."""
-        for name, array in self.arrays.items():
-            array[row] = arrays[name]

@@ -6,35 +6,50 @@ a loss can leave it out. Nothing here looks forward: the value of an unseen slot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from models.arena import Arrays, Field
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 class Windows:
-    """Rings ``values`` float64 [N, T, C], ``seen`` bool [N, T]; ``first`` and ``newest`` are slots, int64 [N], newest -1 when empty."""
+    """The windows of N series with C channels in rings of T = ``capacity`` slots."""
 
     def __init__(self, capacity: int, channels: int) -> None:
-        self.capacity = capacity
-        self.values: Floats = np.zeros((0, capacity, channels))
-        self.seen: NDArray[np.bool_] = np.zeros((0, capacity), bool)
-        self.first = np.zeros(0, np.int64)
-        self.newest = np.full(0, -1, np.int64)
+        self.capacity, self.channels = capacity, channels
+        self.arrays: Arrays = {}
 
-    def resize(self, rows: int) -> None:
-        """Make room for ``rows`` series; what is there stays."""
-        more = rows - len(self.newest)
-        if more <= 0:
-            return
-        self.values = np.concatenate([self.values, np.zeros((more, *self.values.shape[1:]))])
-        self.seen = np.concatenate([self.seen, np.zeros((more, self.capacity), bool)])
-        self.first = np.concatenate([self.first, np.zeros(more, np.int64)])
-        self.newest = np.concatenate([self.newest, np.full(more, -1, np.int64)])
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        return [
+            Field("window.first", np.int64),
+            Field("window.newest", np.int64),
+            Field("window.seen", np.bool_, (self.capacity,)),
+            Field("window.values", np.float64, (self.capacity, self.channels)),
+        ]
+
+    @property
+    def values(self) -> Floats:
+        """The rings, [N, T, C]; slot s stands at s modulo T."""
+        return self.arrays["window.values"]
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Whether a slot had an observation, [N, T]."""
+        return self.arrays["window.seen"]
+
+    @property
+    def first(self) -> Rows:
+        """Oldest slot that the ring holds, [N]."""
+        return self.arrays["window.first"]
+
+    @property
+    def newest(self) -> Rows:
+        """Newest slot, [N]; -1 when empty."""
+        return self.arrays["window.newest"]
 
     def clear(self, rows: Rows) -> None:
         """Forget everything of these rows."""
@@ -93,17 +108,3 @@ class Windows:
         row, at = rows[:, None], slots % self.capacity
         inside = (slots >= self.first[row]) & (slots <= self.newest[row])
         return self.values[row, at, 0], inside & self.seen[row, at]
-
-    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
-        """One row as plain arrays; ``restore`` is the exact inverse."""
-        return {
-            "window.values": self.values[row].copy(),
-            "window.seen": self.seen[row].astype(np.uint8),
-            "window.ends": np.array([self.first[row], self.newest[row]]),
-        }
-
-    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row."""
-        self.values[row] = arrays["window.values"]
-        self.seen[row] = arrays["window.seen"].astype(bool)
-        self.first[row], self.newest[row] = arrays["window.ends"]

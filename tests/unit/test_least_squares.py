@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.arena import Arena
 from models.calendar import WIDTH
 from models.least_squares import START_VARIANCE, LeastSquares
 
@@ -11,7 +12,7 @@ def test_each_lead_has_learnt_exactly_the_ridge_regression_on_its_known_targets(
     lags, horizon, n = 4, 3, 60
     series = rng.standard_normal(n + lags).cumsum()
     expert = LeastSquares(lags, horizon, forgetting=1.0)
-    expert.resize(1)
+    Arena([expert]).resize(1)
     row = np.array([0])
     expert.reset(row)
     inputs = []
@@ -35,7 +36,7 @@ def test_each_lead_has_learnt_exactly_the_ridge_regression_on_its_known_targets(
 
 def test_an_unknown_target_teaches_nothing() -> None:
     expert = LeastSquares(4, 2, forgetting=0.999)
-    expert.resize(1)
+    Arena([expert]).resize(1)
     row = np.array([0])
     expert.reset(row)
     expert.forecast(row, np.array([10]), np.ones((1, 4)), np.zeros((1, WIDTH)))
@@ -45,7 +46,7 @@ def test_an_unknown_target_teaches_nothing() -> None:
 
 def test_without_excitation_the_covariance_stays_bounded() -> None:
     expert = LeastSquares(4, 2, forgetting=0.9)
-    expert.resize(1)
+    Arena([expert]).resize(1)
     row = np.array([0])
     expert.reset(row)
     for slot in range(2_000):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.arena import Arena
 from models.windows import Windows
 
 
 def _one(capacity: int = 8, channels: int = 1) -> tuple[Windows, np.ndarray[tuple[int], np.dtype[np.int64]]]:
     windows = Windows(capacity, channels)
-    windows.resize(1)
+    Arena([windows]).resize(1)
+    windows.clear(np.array([0]))
     return windows, np.array([0])
 
 
