@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,7 +30,7 @@ _NOT_A_NAME = re.compile(r"[+-]?[0-9]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?")
 _EPOCH = re.compile(r"[0-9]{9,19}(?:\.[0-9]+)?")
 _TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts", "ds", "event_time", "created_at", "_time")
 _ID_NAMES = ("series", "series_id", "unique_id", "sensor", "sensor_id", "id", "device", "device_id", "tag", "name")
-_RUNNING = re.compile(r"column_[0-9]+|unnamed: [0-9]+|index|idx|id|row|nr|no|#", re.IGNORECASE)
+_RUNNING = re.compile(r"column_0|unnamed: [0-9]+|index|idx|id|row|nr|no|#", re.IGNORECASE)
 _SHARE = 0.9
 """A column is one of times, or of numbers, if at least so many of its filled cells are: a few may be broken."""
 
@@ -38,11 +38,12 @@ _SHARE = 0.9
 class CsvSource:
     """One record a row, its offset the row's number from 0. Empty cells are left out; numbers stand as JSON numbers.
 
-    The first line names the columns. UTF-8, with or without a byte order mark, else Windows-1252.
+    The first line names the columns; where it holds a time there are no names, and they are column_0, column_1, ...
+    UTF-8, with or without a byte order mark, else Windows-1252.
     """
 
     def __init__(self, path: Path, fields: FieldMapping) -> None:
-        """InputError when the file cannot be opened, has no header, or lacks a column that ``fields`` names."""
+        """InputError when the file cannot be opened, holds no names and no times, or lacks a column that ``fields`` names."""
         self._topic = path.name
         self._file = _opened(path)
         self.bytes_total = path.stat().st_size
@@ -51,8 +52,13 @@ class CsvSource:
         """How much of it has been read so far."""
         try:
             self._encoding, self._delimiter = _format_of(self._file)
-            self._rows = csv.reader(self._lines(), delimiter=self._delimiter, skipinitialspace=True)
-            self._header = _header_of(next(self._rows, []), self._topic)
+            self._rows: Iterator[list[str]] = csv.reader(
+                self._lines(), delimiter=self._delimiter, skipinitialspace=True
+            )
+            first = next(self._rows, [])
+            self._header, named = _header_of(first, self._topic)
+            if not named:
+                self._rows = chain([first], self._rows)
             _check_columns(self._header, fields, self._topic)
         except BaseException:
             self._file.close()
@@ -105,15 +111,18 @@ class CsvSource:
 def detect_csv(path: Path) -> FieldMapping:
     """The mapping of an ordinary CSV file, from its first 500 rows.
 
-    The time column is the first whose cells are times, by preference one that is called so. With a column of ids
+    The time column is the first whose cells are times, by preference one that is called so; epoch numbers under
+    another name must ascend. With a column of ids
     (text that repeats, or one that is called so) and one numeric column the file is long: a series per id. Otherwise
     every numeric column is a sensor. InputError where there is no time or no numeric column.
     """
     with _opened(path) as file:
         encoding, delimiter = _format_of(file)
-        rows = csv.reader((raw.decode(encoding, "replace") for raw in file), delimiter=delimiter, skipinitialspace=True)
+        lines = (raw.decode(encoding, "replace") for raw in file)
+        rows: Iterator[list[str]] = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         try:
-            header = _header_of(next(rows, []), path.name)
+            header, named = _header_of(first := next(rows, []), path.name)
+            rows = rows if named else chain([first], rows)
             sample = [row for row, _ in zip(rows, range(_SAMPLE_ROWS), strict=False) if row]
         except csv.Error as error:
             raise InputError(f"{path.name}: {error}") from error
@@ -149,7 +158,16 @@ def _time_column(columns: dict[str, list[str]]) -> str | None:
         if name.lower() in _TIME_NAMES
         and _mostly(lambda cell: bool(_EPOCH.fullmatch(cell)) and _is_time(cell), columns[name])
     ]
-    return next(iter([*texts, *numbers]), None)
+    unnamed = [name for name in by_name if _counts_time(columns[name])]
+    return next(iter([*texts, *numbers, *unnamed]), None)
+
+
+def _counts_time(cells: list[str]) -> bool:
+    """Whether whole numbers of the size of epoch times ascend, as no reading does."""
+    if not all(_EPOCH.fullmatch(cell) and _is_time(cell) for cell in cells):
+        return False
+    numbers = [float(cell) for cell in cells]
+    return numbers[0] < numbers[-1] and all(earlier <= later for earlier, later in pairwise(numbers))
 
 
 def _id_column(columns: dict[str, list[str]], numeric: list[str], times: list[str]) -> str | None:
@@ -223,17 +241,23 @@ def _format_of(file: BinaryIO) -> tuple[str, str]:
     except UnicodeDecodeError:
         text, encoding = sample.decode("cp1252", "replace"), "cp1252"
     header = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
+    if ";" in header:
+        # Without a header the first line may hold decimal commas.
+        header = re.sub(r"(?<=[0-9]),(?=[0-9])", "", header)
     return encoding, max(_DELIMITERS, key=lambda delimiter: (header.count(delimiter), delimiter == ","))
 
 
-def _header_of(cells: Sequence[str], name: str) -> list[str]:
+def _header_of(cells: Sequence[str], name: str) -> tuple[list[str], bool]:
+    """Names of the columns, and whether the first line holds them: a line with a time in it is no header."""
     header = [cell.strip().removeprefix("\ufeff") for cell in cells]
     if not any(header):
         raise InputError(f"{name}: the file is empty")
-    if all(_WHOLE.fullmatch(cell) or _is_time(cell) or _NOT_A_NAME.fullmatch(cell) for cell in header):
+    if any(_is_time(cell) for cell in header):
+        return [f"column_{number}" for number in range(len(header))], False
+    if all(_WHOLE.fullmatch(cell) or _NOT_A_NAME.fullmatch(cell) for cell in header):
         raise InputError(f"{name}: the first line ({shown(','.join(header))}) holds no names; add a header line")
     # Columns without a name get one, as an index column of pandas has none.
-    return [cell or f"column_{number}" for number, cell in enumerate(header)]
+    return [cell or f"column_{number}" for number, cell in enumerate(header)], True
 
 
 def _check_columns(header: list[str], fields: FieldMapping, name: str) -> None:

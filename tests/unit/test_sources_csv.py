@@ -83,6 +83,27 @@ def test_semicolons_decimal_commas_quotes_and_windows_text_are_read(tmp_path: Pa
     assert found.series[0] == 'Halle "A"'
 
 
+@pytest.mark.parametrize(
+    ("text", "fields", "series"),
+    [
+        ("2026-01-01,1,2\n2026-01-02,3,4\n", ["column_1", "column_2"], ["column_1", "column_2"] * 2),
+        ("1772366400;1,5\n1772366460;2,5\n", ["column_1"], ["column_1"] * 2),
+        ("1772366400,a,1\n1772366400,b,2\n1772366460,a,3\n", None, ["a", "b", "a"]),
+    ],
+)
+def test_a_file_without_a_header_is_read_from_its_first_line_on(
+    tmp_path: Path, text: str, fields: list[str] | None, series: list[str]
+) -> None:
+    path = written(tmp_path, text)
+    assert detect_csv(path).sensors == fields
+    assert decoded(path).observations.series == series
+
+
+def test_epoch_times_are_known_by_their_ascent_whatever_the_column_is_called(tmp_path: Path) -> None:
+    rows = "".join(f"{1_772_366_400_000 + 60_000 * n},{1_772_366_400 + (7 * n) % 5}\n" for n in range(9))
+    assert detect_csv(written(tmp_path, "moment,counter\n" + rows)).time == "moment"
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     path = written(tmp_path, b"\xef\xbb\xbf" + WIDE.encode())
     assert detect_csv(path).time == "date"
@@ -126,7 +147,6 @@ def test_a_cell_that_is_no_number_is_rejected_by_row_and_not_by_file(tmp_path: P
         ("time,value\n", "no row"),
         ("a,b\n1,2\n", "holds times"),
         ("time,note\n2026-01-01,x\n2026-01-02,y\n", "no numeric"),
-        ("2026-01-01,1\n2026-01-02,2\n", "header"),
         ("1,2,3\n4,5,6\n", "header"),
         (b"\xff\xfet\x00", "UTF-8"),
     ],
