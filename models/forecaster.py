@@ -48,11 +48,15 @@ class Beat:
 
 @dataclass(slots=True)
 class Issued:
-    """Forecasts of B series: quantiles [B, H, Q] in the series' own units, mean mixture weights [B, E], and whether each series is ready."""
+    """Forecasts of B series: quantiles [B, H, Q] in the series' own units, mean mixture weights [B, E], and whether each series is ready.
+
+    ``experts`` [B, H, E]: what each expert says by itself, in the series' own units; None unless the forecaster ``tells_experts``.
+    """
 
     quantiles: Floats
     weights: Floats
     ready: NDArray[np.bool_]
+    experts: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class Forecaster:
         self.least_squares = LeastSquares(spec.lags, spec.horizon, spec.rls_forgetting)
         self.pending = Pending(spec.horizon, len(EXPERTS), len(spec.levels))
         self.scores = Scores(spec.horizon, len(EXPERTS), len(spec.levels))
+        self.tells_experts = False
         self.arrays: Arrays = {}
         self.arena = Arena([self, self.windows, self.scales, self.least_squares, self.pending, self.scores])
 
@@ -146,7 +151,10 @@ class Forecaster:
         mixed = np.clip(mixed, -TARGET_LIMIT, TARGET_LIMIT)
         self.pending.put(rows, slots, last[:, 0, 0], unit, points, mixed)
         ahead = last[:, 0, 0][:, None, None] + unit[:, None, None] * mixed
-        return settled, Issued(ahead, weights.mean(1), self.scores.arrays["score.run"][rows] >= spec.ready_after)
+        experts = last[:, 0, 0][:, None, None] + unit[:, None, None] * points if self.tells_experts else None
+        return settled, Issued(
+            ahead, weights.mean(1), self.scores.arrays["score.run"][rows] >= spec.ready_after, experts
+        )
 
     def fill(self, rows: Rows, slots: Rows, values: Floats) -> NDArray[np.bool_]:
         """Put late observations [B, C] into their empty slots and settle what they decide; False where the slot was taken (a duplicate)."""

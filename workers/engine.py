@@ -36,7 +36,8 @@ class Place(NamedTuple):
 class Forecasts:
     """Forecasts in columns, in the order of their observations: everything [n, ...].
 
-    ``record`` and ``item`` say which observation of the decoded records each belongs to; quantiles [n, H, Q] are in the series' units.
+    ``record`` and ``item`` say which observation of the decoded records each belongs to; quantiles [n, H, Q] are in the series' units,
+    and so are the points of the experts [n, H, E], where the engine ``tells_experts``.
     """
 
     series: list[Series]
@@ -49,6 +50,7 @@ class Forecasts:
     weights: NDArray[np.float64]
     ready: NDArray[np.bool_]
     model: list[str]
+    experts: NDArray[np.float64] | None = None
 
 
 @dataclass(slots=True)
@@ -70,10 +72,15 @@ def series_key(name: str) -> int:
 class Engine:
     """All series of one feed that this worker holds."""
 
-    def __init__(self, feed: FeedSettings, seed: int) -> None:
+    def __init__(
+        self, feed: FeedSettings, seed: int, *, tells_experts: bool = False, steps_us: Mapping[str, int] | None = None
+    ) -> None:
+        """``steps_us``: the steps of series that are known beforehand, in microseconds; the feed's own step goes before them."""
         self.feed = feed
+        self.steps_us = steps_us or {}
         self.spec = feed.spec()
         self.forecaster = Forecaster(self.spec, seed, feed.step_us)
+        self.forecaster.tells_experts = tells_experts
         self.grid = Grid(max_gap=feed.max_gap, lateness=feed.lateness)
         self.drift = DriftSettings(
             feed.alerts.adwin_delta, feed.alerts.page_hinkley_threshold, minimum_rise=feed.alerts.minimum_rise
@@ -155,7 +162,7 @@ class Engine:
         return sorted(self._by_row.values(), key=lambda series: (series.arrival_us, series.row))[: self.count - keep]
 
     def _place(self, place: Place, name: str) -> Series:
-        row = int(self.grid.add(1, self.feed.step_us)[0])
+        row = int(self.grid.add(1, self.feed.step_us or self.steps_us.get(name, 0))[0])
         if row >= self.forecaster.capacity:
             self.forecaster.resize(max(64, 2 * self.forecaster.capacity))
         series = Series(place, name, row, self.feed.name, self.drift)
@@ -285,6 +292,7 @@ class Engine:
             weights=issued.weights,
             ready=issued.ready,
             model=[series.model for series in series_of],
+            experts=issued.experts,
         )
         made.append((picked, columns))
 
@@ -366,7 +374,9 @@ def _in_order(made: list[tuple[Rows, Forecasts]]) -> Forecasts:
 
     series = [one for part in parts for one in part.series]
     model = [one for part in parts for one in part.model]
-    names = ("record", "item", "cutoff_us", "step_us", "value", "quantiles", "weights", "ready")
+    names = ["record", "item", "cutoff_us", "step_us", "value", "quantiles", "weights", "ready"]
+    if parts[0].experts is not None:
+        names.append("experts")
     return Forecasts(
         series=[series[index] for index in order],
         model=[model[index] for index in order],

@@ -10,7 +10,8 @@ import pytest
 from models.checkpoint import pack, unpack
 from stream.messages import SeriesCard
 from stream.records import Reason, Record
-from tests.unit.engines import HOME, Run, feed, observation, record
+from tests.unit.engines import HOME, Run, feed, observation, record, stream
+from workers.engine import EXPERTS, Engine
 from workers.publishing import cards
 
 
@@ -183,3 +184,26 @@ def test_observations_that_are_not_taken_are_no_sign_of_life() -> None:
     run.feed([record(0, observation("s", 100, 1.0))], now_us=0)
     run.feed([record(1, observation("s", 5, 1.0))], now_us=9_000_000)
     assert len(run.engine.sweep(10_000_000).alerts) == 1
+
+
+def test_what_each_expert_says_is_told_on_request_and_changes_nothing() -> None:
+    records = stream(2, 40)
+    silent, telling = Run(feed()), Run(feed(), Engine(feed(), 0, tells_experts=True))
+    telling.engine.open(HOME, [])
+    made = telling.engine.step(telling.decoder.decode(records), 0).forecasts
+    silent.feed(records)
+    assert made is not None
+    assert made.experts is not None
+    assert made.experts.shape == (len(made.series), 4, len(EXPERTS))
+    last = made.experts[..., EXPERTS.index("last-value")]
+    assert np.allclose(last, made.value[:, None])
+    assert [one[2] for one in silent.forecasts] == [quantiles.tobytes() for quantiles in made.quantiles]
+
+
+def test_a_step_that_is_known_beforehand_gives_forecasts_from_the_first_observation_on() -> None:
+    settings = feed(step="auto")
+    for steps_us, count in (({}, 3), ({"s": 60_000_000}, 5)):
+        run = Run(settings, Engine(settings, 0, steps_us=steps_us))
+        run.engine.open(HOME, [])
+        run.feed([record(minute, observation("s", minute, minute)) for minute in range(5)])
+        assert len(run.forecasts) == count
