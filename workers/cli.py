@@ -17,7 +17,7 @@ VERBS = {
         "workers.commands.retrain",
         "Train a feed's starting weights now; they replace the old ones if better.",
     ),
-    "replay": ("workers.commands.replay", "Run a CSV or JSON lines file through the engine and score it."),
+    "backtest": ("workers.commands.backtest", "Run a CSV or JSON lines file through the engine, and score it."),
     "forecast": ("workers.commands.forecast", "Show the latest forecast of a series."),
     "alerts": ("workers.commands.alerts", "List alerts, or follow them as they come."),
     "check": ("workers.commands.check", "Check a configuration without running anything."),
@@ -55,7 +55,7 @@ def cli() -> None:
     \b
     First steps:
       tidecast demo                          see it work, nothing to install
-      tidecast replay FILE.csv               try it on a file of yours
+      tidecast backtest FILE.csv             try it on a file of yours
       tidecast check tidecast.yaml           check a configuration
       tidecast topics create                 make the topics it names
       tidecast worker                        forecast; start as many as you like

@@ -69,7 +69,7 @@ def test_the_demo_forecasts_raises_an_alert_and_ends_clean(tmp_path: Path) -> No
     assert "ready" in run.stdout
     assert re.search(r"ALERT firing: flow-000: ", run.stdout), run.stdout
     assert re.search(r"[1-9]\d* alerts fired", run.stdout)
-    assert "tidecast replay" in run.stdout
+    assert "tidecast backtest" in run.stdout
     assert yaml.safe_load(config.read_text())["feeds"][0]["name"] == "plant"
     assert gone(mark), left_behind(mark)
 

@@ -33,7 +33,7 @@ PAGES = [
 ]
 IDS = [path.name for path in PAGES]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NOT_SHELL = ("yaml", "json", "python", "go", "text", "toml")
+NOT_SHELL = ("csv", "yaml", "json", "python", "go", "text", "toml")
 each_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 
 
@@ -302,3 +302,36 @@ def test_json_in_the_docs_is_json() -> None:
         for language, block in fences(page):
             if language == "json":
                 json.loads(block)
+
+
+def test_the_example_of_a_backtest_gives_what_the_docs_say(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    blocks = fences(ROOT / "docs/backtest.md")
+    at = next(number for number, (language, _) in enumerate(blocks) if language == "csv")
+    (_, rows), (_, typed), (language, said) = blocks[at : at + 3]
+    assert language == "text"
+    verb, file, *options = shlex.split(typed)[1:]
+    (tmp_path / file).write_text(rows)
+    result = CliRunner().invoke(cli, [verb, str(tmp_path / file), *options])
+    assert result.exit_code == 0, result.output
+    printed = {line.split("  ")[0]: line.split() for line in result.stdout.splitlines()}
+    for line in said.splitlines():
+        assert printed[line.split("  ")[0]][: len(line.split())] == line.split()
+    assert printed["last value"][-1] == "21"
+
+
+def test_the_numbers_of_a_backtest_are_those_of_the_code() -> None:
+    from models import rivals
+    from workers.backtest.rivals import SHARE
+    from workers.backtest.summary import STRETCH
+
+    text = " ".join(text_of("backtest.md").split())
+    for phrase in (
+        f"at most about {SHARE:.0%}".replace("%", " %"),
+        f"SNARIMAX has {rivals.LAGS} lags",
+        f"learning rate of {rivals.LEARNING_RATE}",
+        f"additive with {rivals.LEVEL}, {rivals.TREND} and {rivals.SEASON}",
+        f"any {STRETCH:,} origins",
+    ):
+        assert phrase in text, phrase

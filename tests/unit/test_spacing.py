@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from stream.fields import FieldMapping
-from stream.sources.json_lines import JsonLinesSource
-from workers.spacing import common_step, file_step
+from workers.spacing import common_step
 
 MINUTE = 60_000_000
 
@@ -29,14 +24,3 @@ def test_the_step_is_the_smallest_common_spacing(minutes: list[float], expected:
 
 def test_two_event_times_tell_no_step() -> None:
     assert common_step(np.array([0, 0, MINUTE])) is None
-
-
-@pytest.mark.parametrize(("second", "expected"), [(5, 5 * MINUTE), (7, None)])
-def test_a_file_has_a_step_where_its_series_share_one(tmp_path: Path, second: int, expected: int | None) -> None:
-    rows = [{"series": "a", "time": 1_794_268_800 + 300 * n, "value": n} for n in range(20)]
-    rows += [{"series": "b", "time": 1_794_268_800 + 60 * second * n, "value": n} for n in range(20)]
-    file = tmp_path / "f.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    source = JsonLinesSource(file)
-    assert file_step(source, FieldMapping()) == expected
-    source.close()

@@ -106,7 +106,7 @@ def _plain(scene: Scene, seconds: float | None, config_out: Path | None) -> None
 
 def closing(scene: Scene) -> list[str]:
     """What came about, and what to type next."""
-    from workers.scoring import typical_ratio
+    from workers.measures import typical_ratio
 
     better = typical_ratio(sensor.error_ratio for sensor in scene.sensors)
     alerts = f"{scene.fired} alerts fired, {scene.resolved} resolved"
@@ -120,7 +120,7 @@ def closing(scene: Scene) -> list[str]:
         *lines,
         "",
         "Next:",
-        "  tidecast replay FILE.csv    the same on a file of yours, with scores",
+        "  tidecast backtest FILE.csv  the same on a file of yours, with scores",
         "  docker compose up           Kafka, Redis and workers that stay",
         "  docs/messages.md            what stands in Redis and how to read it; while the",
         "                              demo runs, its last line says where to look",

@@ -64,7 +64,7 @@ def play(scene: Scene, show: Show, say: Say, *, every_s: float, seconds: float |
         scene.sensors = [Sensor(name, KINDS[number % len(KINDS)].unit) for number, name in enumerate(source.series)]
         scene.horizon_text = f"{stage.HORIZON * stage.STEP_US // 3_600_000_000} h"
         scene.where = f"redis-cli -p {redis.port} get {stage.NAMESPACE}:forecast:{stage.FEED}:{source.series[0]}"
-        reader, scorer = RedisReader(client, settings.namespace), Scorer(feed.horizon, feed.levels)
+        reader, scorer = RedisReader(client, settings.namespace), Scorer(feed.horizon, feed.levels, block=1)
         season = feed.spec().season_slots(stage.STEP_US)
         watcher = Watcher(reader, stage.FEED, scene, feeder.sent_ms, scorer, season)
         stack.callback(say, "Ending ...")

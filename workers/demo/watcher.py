@@ -12,7 +12,8 @@ import numpy as np
 from stream.messages import AlertMessage, ForecastMessage, time_us
 from stream.redis_reader import RedisReader
 from workers.demo.scene import Scene
-from workers.scoring import Scorer, ratio
+from workers.measures import ratio
+from workers.scoring import Scorer
 
 SHOWN_LEAD = 6
 """The past is shaded with the intervals that were forecast so many steps before."""
@@ -23,7 +24,7 @@ CARDS_EVERY_S = 0.5
 class Watcher:
     """Reads forecasts, cards and alerts of one feed. ``sent_ms``: when the observations of an event time (ms) went out.
 
-    Every forecast is scored on all its leads as its targets come; ``season`` is in slots.
+    Every forecast is scored on all its leads once their targets have come; ``season`` is in slots.
     """
 
     def __init__(
@@ -96,8 +97,7 @@ class Watcher:
         for name, card in self._reader.cards(self._feed, list(self._sensors)).items():
             self._sensors[name].coverage = card.coverage.get(f"{card.nominal:.6g}")
         for name, score in self._scorer.series.items():
-            ours, theirs = score.mean(score.forecast), score.mean(score.last_value)
-            self._sensors[name].error_ratio = ratio(ours, theirs)
+            self._sensors[name].error_ratio = ratio(score.mean("absolute", 0), score.mean("absolute_last", 0))
 
     def _measure(self) -> None:
         since_ms = time.time() * 1000 - 1000 * LATELY_S

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.rivals import RIVALS, Rivals
+from workers.backtest.rivals import MOST_EVERY, RivalField
+from workers.engine import Forecasts
+
+
+def learnt(values: list[float], season: int = 0) -> Rivals:
+    rivals = Rivals(season)
+    for value in values:
+        rivals.learn(value)
+    return rivals
+
+
+def test_a_rival_says_nothing_before_it_can() -> None:
+    assert np.isnan(learnt([1.0]).forecast(3)).all()
+    first, second = learnt([1.0, 2.0, 1.5], season=4).forecast(3)
+    assert np.isfinite(first).all()
+    assert np.isnan(second).all()
+
+
+def test_both_rivals_learn_a_season() -> None:
+    wave = [float(10 + 5 * np.sin(2 * np.pi * at / 12)) for at in range(1200)]
+    ahead = np.array([10 + 5 * np.sin(2 * np.pi * at / 12) for at in range(1200, 1212)])
+    for points in learnt(wave, season=12).forecast(12):
+        assert np.abs(points - ahead).mean() < 1.5 < np.abs(ahead - wave[-1]).mean()
+
+
+def test_a_forecast_that_is_no_number_is_none() -> None:
+    rivals = learnt([1e200, -1e200, 1e200, -1e200])
+    assert np.isnan(rivals.forecast(2)).any()
+
+
+class Clock:
+    """Stands still but where it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.costs = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.costs
+        return self.now
+
+
+class Named:
+    name = "a"
+
+
+def column(slots: list[int]) -> Forecasts:
+    n = len(slots)
+    return Forecasts(
+        series=[Named()] * n,  # type: ignore[list-item]
+        record=np.zeros(n, np.int32),
+        item=np.zeros(n, np.int32),
+        cutoff_us=np.array(slots) * 10,
+        step_us=np.full(n, 10),
+        value=np.array(slots, np.float64),
+        quantiles=np.zeros((n, 2, 1)),
+        weights=np.zeros((n, 1)),
+        ready=np.zeros(n, bool),
+        model=[""] * n,
+    )
+
+
+@pytest.mark.parametrize(("engine_s", "rarer"), [(0.1, True), (1_000.0, False)])
+def test_rivals_forecast_more_rarely_while_they_take_too_much_of_the_time(engine_s: float, rarer: bool) -> None:
+    clock = Clock()
+    field = RivalField(2, None, clock)
+    before = field.every
+    for batch in range(12):
+        clock.now += engine_s
+        clock.costs = 1.0
+        field.take(column([batch]), lambda _: 0)
+        clock.costs = 0.0
+    assert (field.every == MOST_EVERY) if rarer else (field.every == 1 < before)
+
+
+def test_missing_slots_count_as_the_last_value() -> None:
+    field = RivalField(2, 1, Clock())
+    with_gap = field.take(column([0, 1, 2, 6]), lambda _: 0)[-1]
+    plain = RivalField(2, 1, Clock())
+    filled = column([0, 1, 2, 3, 4, 5, 6])
+    filled.value[3:6] = 2.0
+    assert with_gap is not None
+    assert with_gap.tolist() == np.asarray(plain.take(filled, lambda _: 0)[-1]).tolist()
+    assert len(with_gap) == len(RIVALS)

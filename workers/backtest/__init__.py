@@ -1,0 +1,1 @@
+"""``tidecast backtest``: a file through the engine that runs live, scored."""
