@@ -8,6 +8,7 @@ and ETTh2, which are training rows in the published protocols. With river's own 
 from __future__ import annotations
 
 import math
+from statistics import fmean, pstdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,37 +25,74 @@ ABSURD = 1e100
 """A forecast beyond it has diverged; it is no forecast."""
 
 
+class _HoltWinters:
+    """Begins additive seasons flat. River begins them with values over their mean, which explodes where that is near
+    zero; so it gets values in spreads of the first season, far from zero.
+    """
+
+    FAR = 1_000.0
+
+    def __init__(self, season: int) -> None:
+        gamma = SEASON if season else None
+        self._model = time_series.HoltWinters(alpha=LEVEL, beta=TREND, gamma=gamma, seasonality=season)
+        self._needed = max(2, season)
+        self._first: list[float] = []
+        self._origin, self._spread = 0.0, 1.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has seen a season, or two values."""
+        return len(self._first) == self._needed
+
+    def learn_one(self, value: float) -> None:
+        """Take the next value."""
+        if self.ready:
+            self._model.learn_one(self._inward(value))
+            return
+        self._first.append(value)
+        if len(self._first) == self._needed:
+            self._origin, self._spread = fmean(self._first), pstdev(self._first) or 1.0
+            for one in self._first:
+                self._model.learn_one(self._inward(one))
+
+    def forecast(self, horizon: int) -> list[float]:
+        """The next ``horizon`` values."""
+        ahead = self._model.forecast(horizon)
+        return [(one - self.FAR) * self._spread + self._origin for one in ahead]
+
+    def _inward(self, value: float) -> float:
+        return (value - self._origin) / self._spread + self.FAR
+
+
 class Rivals:
     """Both rivals for one series with a season of ``season`` slots, 0 for none."""
 
     def __init__(self, season: int) -> None:
         regressor = preprocessing.StandardScaler() | linear_model.LinearRegression(optimizer=optim.SGD(LEARNING_RATE))
-        self._models = (
-            time_series.SNARIMAX(
-                p=LAGS,
-                d=1,
-                q=0,
-                m=max(season, 1),
-                sp=1 if season else 0,
-                regressor=preprocessing.TargetStandardScaler(regressor),  # type: ignore[arg-type]  # a pipeline is one
-            ),
-            time_series.HoltWinters(alpha=LEVEL, beta=TREND, gamma=SEASON if season else None, seasonality=season),
+        self._snarimax = time_series.SNARIMAX(
+            p=LAGS,
+            d=1,
+            q=0,
+            m=max(season, 1),
+            sp=1 if season else 0,
+            regressor=preprocessing.TargetStandardScaler(regressor),  # type: ignore[arg-type]  # a pipeline is one
         )
-        # Differencing needs one value before the first it learns; Holt-Winters begins after a season, or two values.
-        self._needed = (2, max(2, season))
+        self._holt_winters = _HoltWinters(season)
         self._learnt = 0
 
     def learn(self, value: float) -> None:
         """Take the value of the next slot."""
-        for model in self._models:
-            model.learn_one(value)  # type: ignore[no-untyped-call]
+        self._snarimax.learn_one(value)
+        self._holt_winters.learn_one(value)
         self._learnt += 1
 
     def forecast(self, horizon: int) -> Floats:
         """Both forecasts [R, H] from what has been learnt; NaN where a rival cannot say anything yet, or has diverged."""
-        points = np.full((len(self._models), horizon), math.nan)
-        for row, (model, needed) in enumerate(zip(self._models, self._needed, strict=True)):
-            if self._learnt >= needed:
-                points[row] = model.forecast(horizon)
+        points = np.full((len(RIVALS), horizon), math.nan)
+        # Differencing needs one value before the first that is learnt.
+        if self._learnt >= 2:
+            points[0] = self._snarimax.forecast(horizon)
+        if self._holt_winters.ready:
+            points[1] = self._holt_winters.forecast(horizon)
         points[~(np.abs(points) < ABSURD)] = math.nan
         return points

@@ -29,6 +29,13 @@ def test_both_rivals_learn_a_season() -> None:
         assert np.abs(points - ahead).mean() < 1.5 < np.abs(ahead - wave[-1]).mean()
 
 
+def test_holt_winters_is_sane_after_its_first_season_wherever_the_series_lies() -> None:
+    for level in (0.0, 1e-3, 1e6):
+        wave = [level + float(np.sin(2 * np.pi * at / 12)) for at in range(14)]
+        points = learnt(wave, season=12).forecast(12)[1]
+        assert np.abs(points - level).max() < 3.0
+
+
 def test_a_forecast_that_is_no_number_is_none() -> None:
     rivals = learnt([1e200, -1e200, 1e200, -1e200])
     assert np.isnan(rivals.forecast(2)).any()

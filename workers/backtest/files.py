@@ -22,7 +22,6 @@ Rows = NDArray[np.int64]
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 CHUNK = 4_096
-FILES_PARTITION = 0
 
 
 def is_json_lines(path: str) -> bool:

@@ -15,7 +15,7 @@ from stream.records import Record, Rejected
 from stream.sources.base import Source
 from workers.alerts import AlertEvent
 from workers.backtest.files import Arranged, Survey, open_source, read, survey
-from workers.backtest.protocol import Boundaries, Prepared, boundaries, prepare
+from workers.backtest.protocol import Prepared, boundaries, prepare
 from workers.backtest.rivals import RivalField
 from workers.engine import EXPERTS, Effects, Engine, Place
 from workers.publishing import encode
@@ -238,6 +238,3 @@ def _count(result: Backtest, engine: Engine) -> None:
         "filled in late": sum(series.fills for series in here),
     }
     result.passed_over = {name: count for name, count in counts.items() if count}
-
-
-__all__ = ["Backtest", "Boundaries", "Options", "backtest", "backtest_file"]

@@ -169,7 +169,7 @@ def _print_alerts(console: Console, alerts: list[dict[str, Any]]) -> None:
     for alert in alerts[:MOST_ALERTS]:
         colour = colours[alert["status"]]
         console.print(f"  [{colour}]{alert['status']:8}[/] {alert['at']}  ", end="")
-        console.print(alert["title"], markup=False)
+        console.print(alert["title"], markup=False, soft_wrap=True)
     if (more := len(alerts) - MOST_ALERTS) > 0:
         console.print(f"  [dim]... and {more} more; --json lists all[/]")
 
