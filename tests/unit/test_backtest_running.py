@@ -186,6 +186,19 @@ def test_the_rows_of_a_long_file_are_moments_of_all_its_series(tmp_path: Path) -
     assert told["series"] == wide["series"]
 
 
+def test_a_series_that_begins_after_the_training_rows_is_told_but_not_averaged(tmp_path: Path) -> None:
+    rows = waves(160)
+    lines = [f"{iso(START_US + at * STEP_US)},{row[0]},{row[1] if at >= 120 else ''}" for at, row in enumerate(rows)]
+    file = tmp_path / "late.csv"
+    file.write_text("\n".join(["time,early,late", *lines]))
+    told = summary(run(str(file), train_rows=80, validation_rows=30))
+    early, late = told["series"]
+    assert late["targets"] > 0
+    assert late["unit"] == 1.0
+    for name in ("mixture", "last-value"):
+        assert told["overall"]["forecasters"][name]["mse"] == early["forecasters"][name]["mse"]
+
+
 def test_rows_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, waves(30))
     with pytest.raises(InputError, match=r"30 rows.*leave none to score"):

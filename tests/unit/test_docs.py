@@ -319,6 +319,12 @@ def test_the_example_of_a_backtest_gives_what_the_docs_say(tmp_path: Path) -> No
     for line in said.splitlines():
         assert printed[line.split("  ")[0]][: len(line.split())] == line.split()
     assert printed["last value"][-1] == "21"
+    answer = json.loads(CliRunner().invoke(cli, [verb, str(tmp_path / file), *options, "--json"]).stdout)
+    keys = [key for row in table(text_of("backtest.md")) for key in re.findall(r"`(\w+)`", row[0])]
+    assert keys == list(answer)
+    named = set(re.findall(r"`(\w+)`", text_of("backtest.md")))
+    assert set(answer["overall"]) - {"series", "targets", "alerts", "ratio_last_value"} <= named
+    assert {"unit", "deviation", "mase_denominator", "coverage_of_stretches"} <= named & set(answer["series"][0])
 
 
 def test_the_numbers_of_a_backtest_are_those_of_the_code() -> None:

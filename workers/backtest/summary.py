@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -243,7 +243,10 @@ def _overall_by_lead(result: Backtest, rows: list[dict[str, Any]]) -> dict[str, 
 
 def _own_unit(row: dict[str, Any], result: Backtest) -> float | None:
     """What a series' scores are still to be divided by: 1 where they are scaled already, None where nothing can be."""
-    return 1.0 if result.prepared is not None else row["deviation"]
+    if result.prepared is None:
+        return cast("float | None", row["deviation"])
+    # A series that began after the training rows has nothing to be scaled by, and would not compare.
+    return 1.0 if row["series"] in result.prepared.deviations else None
 
 
 def _overall_forecaster(name: str, rows: list[dict[str, Any]], units: list[float | None]) -> dict[str, Any]:
