@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 RIVALS = ("snarimax", "holt-winters")
 LAGS = 12
 LEARNING_RATE = 0.003
+CLIP = 1.0
+"""Largest gradient of a step, in deviations: without it a spike can make SNARIMAX diverge for good."""
 LEVEL, TREND, SEASON = 0.3, 0.01, 0.1
 """Smoothing constants of Holt-Winters."""
-ABSURD = 1e100
-"""A forecast beyond it has diverged; it is no forecast."""
 
 
 class _HoltWinters:
@@ -68,7 +68,9 @@ class Rivals:
     """Both rivals for one series with a season of ``season`` slots, 0 for none."""
 
     def __init__(self, season: int) -> None:
-        regressor = preprocessing.StandardScaler() | linear_model.LinearRegression(optimizer=optim.SGD(LEARNING_RATE))
+        regressor = preprocessing.StandardScaler() | linear_model.LinearRegression(
+            optimizer=optim.SGD(LEARNING_RATE), clip_gradient=CLIP
+        )
         self._snarimax = time_series.SNARIMAX(
             p=LAGS,
             d=1,
@@ -79,20 +81,27 @@ class Rivals:
         )
         self._holt_winters = _HoltWinters(season)
         self._learnt = 0
+        self._low, self._high = math.inf, -math.inf
 
     def learn(self, value: float) -> None:
         """Take the value of the next slot."""
         self._snarimax.learn_one(value)
         self._holt_winters.learn_one(value)
         self._learnt += 1
+        self._low, self._high = min(self._low, value), max(self._high, value)
 
     def forecast(self, horizon: int) -> Floats:
-        """Both forecasts [R, H] from what has been learnt; NaN where a rival cannot say anything yet, or has diverged."""
+        """Both forecasts [R, H] from what has been learnt; NaN where a rival cannot say anything.
+
+        They are held within twice the range of the values so far: a recursion that has become unstable would else
+        decide every mean.
+        """
         points = np.full((len(RIVALS), horizon), math.nan)
         # Differencing needs one value before the first that is learnt.
         if self._learnt >= 2:
             points[0] = self._snarimax.forecast(horizon)
         if self._holt_winters.ready:
             points[1] = self._holt_winters.forecast(horizon)
-        points[~(np.abs(points) < ABSURD)] = math.nan
-        return points
+        room = (self._high - self._low) / 2
+        held: Floats = np.clip(points, self._low - room, self._high + room)
+        return held

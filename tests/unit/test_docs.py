@@ -337,6 +337,7 @@ def test_the_numbers_of_a_backtest_are_those_of_the_code() -> None:
         f"at most about {SHARE:.0%}".replace("%", " %"),
         f"SNARIMAX has {rivals.LAGS} lags",
         f"learning rate of {rivals.LEARNING_RATE}",
+        f"gradients of at most {rivals.CLIP:g}",
         f"additive with {rivals.LEVEL}, {rivals.TREND} and {rivals.SEASON}",
         f"any {STRETCH:,} origins",
     ):

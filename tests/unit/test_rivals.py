@@ -36,9 +36,16 @@ def test_holt_winters_is_sane_after_its_first_season_wherever_the_series_lies() 
         assert np.abs(points - level).max() < 3.0
 
 
-def test_a_forecast_that_is_no_number_is_none() -> None:
-    rivals = learnt([1e200, -1e200, 1e200, -1e200])
-    assert np.isnan(rivals.forecast(2)).any()
+def test_a_rival_that_diverges_is_held_within_twice_the_range_seen() -> None:
+    random = np.random.default_rng(1)
+    jump = np.concatenate([0.01 * random.normal(size=150), 1_000 + 50 * random.normal(size=300)])
+    rivals = Rivals(12)
+    for at, value in enumerate(jump.tolist()):
+        rivals.learn(value)
+        if at > 50 and at % 10 == 0:
+            low, high = jump[: at + 1].min(), jump[: at + 1].max()
+            points, room = rivals.forecast(24), (high - low) / 2
+            assert low - room <= points.min() <= points.max() <= high + room
 
 
 class Clock:
