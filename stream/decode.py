@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.edge import LARGEST, Edge
 from stream.fields import FieldMapping, Limits
-from stream.records import Decoded, Observations, Record, Rejected
+from stream.records import Decoded, Observations, Record, Rejected, runs
 from stream.refusals import Unusable
 from stream.times import END_US, floats_to_us, integers_to_us, parse_time
 
@@ -56,62 +56,85 @@ class Decoder:
         self._fast = _fast_decoder(fields)
         self._channels = 1 + len(fields.channels)
         self._ids: dict[object, tuple[str, ...]] = {}
+        self._names: dict[object, str] = {}
+        """The same for mappings of a single sensor: the id itself."""
 
     def decode(self, records: Sequence[Record]) -> Decoded:
         """Observations in the order of arrival, and what could not be used. Raises nothing, whatever the bytes."""
-        latest_us = self._latest_us(records)
-        observations, refused = self._read_fast(records, latest_us)
+        if not records:
+            return Decoded(records, np.zeros(0, np.int64), [], _Columns(self._channels).observations(), [])
+        _, _, offsets, keys, values, taken_ms, _ = zip(*records, strict=True)
+        latest_us = self._latest_us(taken_ms)
+        observations, refused = self._read_fast(keys, values, latest_us)
         rejected: list[Rejected] = []
         if refused:
             found = _Columns(self._channels)
             for index in refused:
                 self._read_carefully(index, records[index], int(latest_us[index]), found, rejected)
             observations = _merged(observations, found.observations())
-        return Decoded(records=records, observations=observations, rejected=rejected)
+        return Decoded(records, np.array(offsets, np.int64), runs(records), observations, rejected)
 
-    def _latest_us(self, records: Sequence[Record]) -> NDArray[np.int64]:
-        """The latest event time that each record may hold, [len(records)]."""
-        taken_ms = np.fromiter((record.timestamp_ms for record in records), np.int64, len(records))
+    def _latest_us(self, taken_ms: Sequence[int]) -> NDArray[np.int64]:
+        """The latest event time that each record may hold, [len(taken_ms)]."""
+        taken = np.array(taken_ms, np.int64)
         # Cut first: a broker's timestamp may be any int64.
-        latest = np.minimum(taken_ms, END_US // 1000) * 1000 + self._limits.future_s * 1_000_000
-        return np.where(taken_ms >= 0, latest, END_US)
+        latest = np.minimum(taken, END_US // 1000) * 1000 + self._limits.future_s * 1_000_000
+        return np.where(taken >= 0, latest, END_US)
 
-    def _read_fast(self, records: Sequence[Record], latest_us: NDArray[np.int64]) -> tuple[Observations, list[int]]:
+    def _read_fast(
+        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], latest_us: NDArray[np.int64]
+    ) -> tuple[Observations, list[int]]:
         """The observations of all plain records, and the indices of the others."""
-        refused: list[int] = []
-        items: list[Any] = []
-        owners: list[int] = []
-        positions: list[int] = []
-        decode, most_bytes, most_items = self._fast, self._limits.record_bytes, self._limits.items_per_record
-        for index, record in enumerate(records):
-            value = record.value
-            if decode is None or value is None or len(value) > most_bytes:
-                refused.append(index)
-                continue
-            try:
-                got = decode.decode(value)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                refused.append(index)
-                continue
-            if type(got) is not list:
-                items.append(got)
-                owners.append(index)
-                positions.append(0)
-            elif len(got) <= most_items:
-                items += got
-                owners += [index] * len(got)
-                positions += range(len(got))
-            else:
-                refused.append(index)
-        if not items:
-            return _Columns(self._channels).observations(), refused
-        owner, item = np.array(owners, dtype=np.int32), np.array(positions, dtype=np.int32)
-        observations, failed = self._checked(records, latest_us, items, owner, item)
+        got, refused = self._parsed(values)
+        sizes = [len(one) if type(one) is list else 1 for one in got]
+        if max(sizes, default=0) > self._limits.items_per_record:
+            for index, size in enumerate(sizes):
+                if type(got[index]) is list and size > self._limits.items_per_record:
+                    got[index] = []
+                    sizes[index] = 0
+                    refused.append(index)
+        count = sum(sizes)
+        if not count:
+            return _Columns(self._channels).observations(), sorted(refused)
+        items: list[Any]
+        if count == len(got) and list not in set(map(type, got)):
+            items = got
+            owner, item = np.arange(count, dtype=np.int32), np.zeros(count, np.int32)
+        else:
+            items = [item for one in got for item in (one if type(one) is list else (one,))]
+            lengths = np.array(sizes)
+            owner = np.repeat(np.arange(len(got), dtype=np.int32), lengths)
+            item = np.arange(count, dtype=np.int32) - np.repeat(lengths.cumsum() - lengths, lengths).astype(np.int32)
+        observations, failed = self._checked(keys, latest_us, items, owner, item)
         return observations, sorted([*refused, *failed])
+
+    def _parsed(self, values: Sequence[bytes | None]) -> tuple[list[Any], list[int]]:
+        """Each value as an item or a list of items, and the indices of those that are neither: these are empty lists."""
+        most = self._limits.record_bytes
+        if self._fast is None:
+            return [[] for _ in values], list(range(len(values)))
+        decode = self._fast.decode
+        try:
+            if max(map(len, values)) <= most:  # type: ignore[arg-type]  # where one is None, they are taken one by one
+                return list(map(decode, values)), []  # type: ignore[arg-type]
+        except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):
+            pass
+        got: list[Any] = []
+        refused: list[int] = []
+        for index, value in enumerate(values):
+            try:
+                if value is not None and len(value) <= most:
+                    got.append(decode(value))
+                    continue
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                pass
+            got.append([])
+            refused.append(index)
+        return got, refused
 
     def _checked(
         self,
-        records: Sequence[Record],
+        keys: Sequence[bytes | None],
         latest_us: NDArray[np.int64],
         items: list[Any],
         owner: NDArray[np.int32],
@@ -119,7 +142,7 @@ class Decoder:
     ) -> tuple[Observations, list[int]]:
         """Observations of the items, and the records that have an item which fails a check: these are left out whole.
 
-        ``owner`` [n] is the index of each item's record, ``item`` [n] its position there.
+        ``keys`` and ``latest_us`` are of the records, ``owner`` [n] is the index of each item's record, ``item`` [n] its position there.
         """
         columns = list(zip(*map(msgspec.structs.astuple, items), strict=True))
         time_us = self._times(columns[0])
@@ -128,30 +151,36 @@ class Decoder:
             raw_ids: Sequence[object] = columns[1]
             columns = columns[2:]
         else:
-            raw_ids = [records[index].key for index in owner.tolist()]
+            raw_ids = [keys[index] for index in owner.tolist()]
             columns = columns[1:]
-        ids = self._known_ids(raw_ids, wrong)
-        matrix = np.array(columns, dtype=np.float64).T
+        matrix = np.ascontiguousarray(np.array(columns, dtype=np.float64).T)
         sensors = matrix.shape[1] - self._channels + 1
         # Values are finite here, as msgspec takes nothing else: NaN says that a sensor is absent or null.
         present = ~np.isnan(matrix[:, :sensors])
         wrong |= ~present.any(axis=1) | (np.abs(matrix) > LARGEST).any(axis=1)
+        if sensors == 1 and (series := self._known_names(raw_ids)) is not None and not wrong.any():
+            return Observations(series, time_us, matrix, owner, item), []
+        ids = self._known_ids(raw_ids, wrong)
         failed = np.unique(owner[wrong])
         if len(failed):
             present &= ~np.isin(owner, failed)[:, None]
         row, sensor = np.nonzero(present)
-        if sensors == 1 and len(row) == len(ids):
-            series = [name for (name,) in ids]
-        else:
-            series = [ids[i][j] for i, j in zip(row.tolist(), sensor.tolist(), strict=True)]
         observations = Observations(
-            series=series,
+            series=[ids[i][j] for i, j in zip(row.tolist(), sensor.tolist(), strict=True)],
             time_us=time_us[row],
             values=np.column_stack((matrix[row, sensor], matrix[row, sensors:])),
             record=owner[row],
             item=item[row],
         )
         return observations, failed.tolist()
+
+    def _known_names(self, raw_ids: Sequence[object]) -> list[str] | None:
+        """The series id of each item under a mapping of one sensor; None where one has not been seen yet."""
+        names = self._names
+        try:
+            return [names[raw] for raw in raw_ids]
+        except KeyError:
+            return None
 
     def _times(self, given: Sequence[Any]) -> NDArray[np.int64]:
         """Microseconds, [len(given)]; -1 for what the edge has to judge."""
@@ -187,12 +216,15 @@ class Decoder:
             pass
         if len(known) > _MOST_IDS:
             known.clear()
+            self._names.clear()
         ids: list[tuple[str, ...]] = []
         for index, raw in enumerate(raw_ids):
             found = known.get(raw)
             if found is None:
                 try:
                     found = known[raw] = self._edge.ids(raw)
+                    if len(found) == 1:
+                        self._names[raw] = found[0]
                 except Unusable:
                     found = ()
                     wrong[index] = True

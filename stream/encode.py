@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,10 +12,19 @@ from numpy.typing import NDArray
 
 from stream.messages import STATES, VERSION, iso
 
+Floats = NDArray[np.float64]
+
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _STATES = tuple(state.encode() for state in STATES)
-_RESOLUTION = 1e-3
-"""float32 is good enough where it resolves this share of the interval's width; see ``encode_forecasts``."""
+_FINER = 3
+"""Quantiles are rounded to 10**-3 of the narrowest interval of their forecast, or finer; see ``decimals``."""
+_DIGITS = 15
+"""A float64 holds any number of so many digits, and its shortest text is that number again."""
+_MOST_DECIMALS = 22
+"""The largest power of ten that a float64 holds exactly."""
+AS_IT_IS = -1
+"""In place of decimals: the number is written in full."""
+WEIGHT_DECIMALS = 4
 _CHUNK = 64
 
 
@@ -22,36 +32,40 @@ _CHUNK = 64
 class ForecastColumns:
     """n forecasts of one feed, one row each; meanings and units as in ForecastMessage.
 
-    ``state`` uint8 [n] holds indices into STATES. ``cutoff_us``, ``step_us`` int64 [n] and ``issued_us`` are in
-    microseconds, UTC. ``value`` float64 [n]. ``levels`` are Q ascending levels with 0.5 among them, ``quantiles``
-    float32 or float64 [n, H, Q]. ``weights`` float32 [n, E] are of the E ``experts``.
+    Where an observation stands in its log, and the series, as one item may hold several, name its forecast for ever: the id is
+    "source:offset:item:series". ``source`` int32 [n] numbers ``sources`` ("topic:partition"), ``offset`` is int64 [n], ``item`` int32
+    [n]. ``model`` int32 [n] numbers ``models``. ``state`` uint8 [n] holds indices into STATES. ``cutoff_us``, ``step_us`` int64 [n] and
+    ``issued_us`` are in microseconds, UTC. ``value`` float64 [n]. ``levels`` are Q ascending levels with 0.5 among them, ``quantiles``
+    float64 [n, H, Q]. ``weights`` float64 [n, E] are of the E ``experts``.
     """
 
-    ids: list[str]
+    sources: Sequence[str]
+    source: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    item: NDArray[np.int32]
     feed: str
     series: list[str]
     state: NDArray[np.uint8]
     cutoff_us: NDArray[np.int64]
     issued_us: int
     step_us: NDArray[np.int64]
-    value: NDArray[np.float64]
+    value: Floats
     levels: tuple[float, ...]
-    quantiles: NDArray[np.float32] | NDArray[np.float64]
-    model: list[str]
-    weights: NDArray[np.float32]
+    quantiles: Floats
+    models: Sequence[str]
+    model: NDArray[np.int32]
+    weights: Floats
     experts: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.series)
 
 
 def encode_forecasts(columns: ForecastColumns) -> list[bytes]:
     """One ForecastMessage as JSON for each row.
 
-    Quantiles are written as the shortest text that reads back as the same float32, about 7 digits. Rows of float64
-    in which float32 would blur the intervals (a counter at 1e9 that moves by 1) or overflow are written as float64.
-    ValueError where columns do not fit together or a number is not finite: JSON has no word for NaN, and a forecast
-    with one is a fault of ours.
+    Quantiles are rounded as ``decimals`` says, weights to 4 decimals; the value is written as it was observed. ValueError where columns
+    do not fit together or a number is not finite: JSON has no word for NaN, and a forecast with one is a fault of ours.
     """
     _check(columns)
     if not len(columns):
@@ -59,17 +73,18 @@ def encode_forecasts(columns: ForecastColumns) -> list[bytes]:
     template = _template(columns.feed, columns.levels, columns.quantiles.shape[1], columns.experts)
     issued = iso(columns.issued_us).encode()
     middle = columns.levels.index(0.5)
-    models = {name: orjson.dumps(name) for name in set(columns.model)}
+    models = [orjson.dumps(name) for name in columns.models]
     steps = {step: orjson.dumps(step / 1e6) for step in set(columns.step_us.tolist())}
+    places = zip(columns.source.tolist(), columns.offset.tolist(), columns.item.tolist(), columns.series, strict=True)
     rows = zip(
-        map(orjson.dumps, columns.ids),
+        [orjson.dumps(f"{columns.sources[source]}:{offset}:{item}:{name}") for source, offset, item, name in places],
         map(orjson.dumps, columns.series),
         [_STATES[state] for state in columns.state.tolist()],
         _iso_column(columns.cutoff_us),
         [steps[step] for step in columns.step_us.tolist()],
         orjson.dumps(np.ascontiguousarray(columns.value), option=_NUMPY)[1:-1].split(b","),
-        _quantile_texts(columns.quantiles),
-        [models[name] for name in columns.model],
+        _number_texts(_rounded(columns.quantiles, decimals(columns.quantiles)).transpose(0, 2, 1)),
+        [models[number] for number in columns.model.tolist()],
         _weight_texts(columns.weights),
         strict=True,
     )
@@ -77,6 +92,30 @@ def encode_forecasts(columns: ForecastColumns) -> list[bytes]:
         template % (id_, series, state, cutoff, issued, step, value, levels.pop(middle), *levels, model, *weights)
         for id_, series, state, cutoff, step, value, levels, model, weights in rows
     ]
+
+
+def decimals(quantiles: Floats) -> NDArray[np.int64]:
+    """How many decimals each forecast [n, H, Q] is written with, [n]: as many as resolve a thousandth of its narrowest interval.
+
+    ``AS_IT_IS`` where that is beyond what a float64 holds for certain: intervals of no width, or of next to none at a high level.
+    """
+    # Levels ascend and quantiles do not cross, so the outer two bound them all.
+    lowest, highest = quantiles[:, :, 0], quantiles[:, :, -1]
+    with np.errstate(divide="ignore", over="ignore"):
+        wanted = np.ceil(_FINER - np.log10((highest - lowest).min(1)))
+        size = np.log10(np.maximum(-lowest.min(1), highest.max(1)))
+    most = np.minimum(_DIGITS - 1 - np.floor(size), _MOST_DECIMALS)
+    fits = (wanted <= most) & (most >= 0)
+    return np.where(fits, np.maximum(wanted, 0), AS_IT_IS).astype(np.int64)
+
+
+def _rounded(numbers: Floats, places: NDArray[np.int64]) -> Floats:
+    """Each row of ``numbers`` [n, ...] to so many decimals [n]: the float64 nearest to the decimal number."""
+    scale = (10.0 ** np.maximum(places, 0)).reshape(-1, *[1] * (numbers.ndim - 1))
+    with np.errstate(over="ignore"):
+        # Zero is added for the sign: "-0.0" says nothing.
+        rounded = np.rint(numbers * scale) / scale + 0.0
+    return np.where((places == AS_IT_IS).reshape(scale.shape), numbers, rounded)
 
 
 @lru_cache(maxsize=64)
@@ -94,25 +133,7 @@ def _template(feed: str, levels: tuple[float, ...], horizon: int, experts: tuple
     ) % (VERSION, literal(feed), horizon, quantiles, weights)
 
 
-def _quantile_texts(quantiles: NDArray[np.float32] | NDArray[np.float64]) -> list[list[bytes]]:
-    """For each row and level the H numbers as text, comma between."""
-    by_level = quantiles.transpose(0, 2, 1)
-    if by_level.dtype == np.float32:
-        return _number_texts(by_level)
-    lowest, highest = by_level[:, 0], by_level[:, -1]
-    with np.errstate(over="ignore"):
-        narrow = by_level.astype(np.float32)
-        # Levels ascend and quantiles do not cross, so the outer two bound them all.
-        size = np.maximum(np.abs(lowest), np.abs(highest)).astype(np.float32)
-        blurred = ~(np.spacing(size) <= _RESOLUTION * (highest - lowest)).all(axis=1)
-    texts = _number_texts(narrow)
-    wide = np.flatnonzero(blurred)
-    for row, text in zip(wide.tolist(), _number_texts(by_level[wide]), strict=True):
-        texts[row] = text
-    return texts
-
-
-def _number_texts(numbers: NDArray[np.floating]) -> list[list[bytes]]:
+def _number_texts(numbers: Floats) -> list[list[bytes]]:
     """[n, Q, H] -> n lists of Q texts "1.0,2.5,..."."""
     texts: list[list[bytes]] = []
     # One call of orjson costs as much as a row, so many rows go into one; but their text should stay in the cache.
@@ -122,10 +143,10 @@ def _number_texts(numbers: NDArray[np.floating]) -> list[list[bytes]]:
     return texts
 
 
-def _weight_texts(weights: NDArray[np.float32]) -> list[list[bytes]]:
+def _weight_texts(weights: Floats) -> list[list[bytes]]:
     if not weights.shape[1]:
         return [[] for _ in weights]
-    text = orjson.dumps(np.ascontiguousarray(weights), option=_NUMPY)
+    text = orjson.dumps(_rounded(weights, np.full(len(weights), WEIGHT_DECIMALS)), option=_NUMPY)
     return [row.split(b",") for row in text[2:-2].split(b"],[")]
 
 
@@ -138,20 +159,11 @@ def _iso_column(times_us: NDArray[np.int64]) -> list[bytes]:
 
 
 def _check(columns: ForecastColumns) -> None:
-    n = len(columns.ids)
-    lengths = {
-        "series": len(columns.series),
-        "state": len(columns.state),
-        "cutoff_us": len(columns.cutoff_us),
-        "step_us": len(columns.step_us),
-        "value": len(columns.value),
-        "quantiles": len(columns.quantiles),
-        "model": len(columns.model),
-        "weights": len(columns.weights),
-    }
-    for name, length in lengths.items():
-        if length != n:
-            raise ValueError(f"{name} has {length} rows, ids have {n}")
+    n = len(columns)
+    names = ("source", "offset", "item", "state", "cutoff_us", "step_us", "value", "quantiles", "model", "weights")
+    for name in names:
+        if len(getattr(columns, name)) != n:
+            raise ValueError(f"{name} has {len(getattr(columns, name))} rows, series have {n}")
     if columns.quantiles.ndim != 3 or columns.quantiles.shape[1] < 1:
         raise ValueError(f"quantiles are {columns.quantiles.shape}, not [n, H, Q] with H >= 1")
     if columns.quantiles.shape[2] != len(columns.levels) or columns.weights.shape[1:] != (len(columns.experts),):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record of a log, as it came.
 
     ``timestamp_ms`` is the time at which the log took the record (Kafka: the record's timestamp), -1 where the source has none.
@@ -24,6 +24,30 @@ class Record:
     value: bytes | None
     timestamp_ms: int = -1
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Run(NamedTuple):
+    """Records of one partition that follow each other: those from ``start`` to before ``stop`` of a sequence."""
+
+    topic: str
+    partition: int
+    start: int
+    stop: int
+
+
+def runs(records: Sequence[Record]) -> list[Run]:
+    """The runs of a sequence of records; a partition may have several."""
+    found: list[Run] = []
+    start, topic, partition = 0, "", -1
+    for index, record in enumerate(records):
+        # By place, not by name: this is passed through for every record.
+        if record[1] != partition or record[0] != topic:
+            if index:
+                found.append(Run(topic, partition, start, index))
+            start, topic, partition = index, record[0], record[1]
+    if records:
+        found.append(Run(topic, partition, start, len(records)))
+    return found
 
 
 class Reason(StrEnum):
@@ -74,8 +98,19 @@ class Observations:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a decoder made of some records."""
+    """What a decoder made of some records. ``offsets`` int64 [len(records)] are theirs, and ``runs`` their partitions, in order."""
 
     records: Sequence[Record]
+    offsets: NDArray[np.int64]
+    runs: list[Run]
     observations: Observations
     rejected: list[Rejected]
+
+    def parts(self) -> Iterator[tuple[Run, slice]]:
+        """Each run with the slice of its observations."""
+        # Observations are in the order of their records.
+        stops = np.searchsorted(self.observations.record, [run.stop for run in self.runs]).tolist()
+        start = 0
+        for run, stop in zip(self.runs, stops, strict=True):
+            yield run, slice(start, stop)
+            start = stop

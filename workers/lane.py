@@ -15,7 +15,7 @@ from stream.redis_store import Claim, PartitionPublication, RedisStore
 from workers.adoption import load_model
 from workers.engine import Effects, Engine, Place
 from workers.publishing import alert_message, cards, encode
-from workers.series import Series
+from workers.series import Rows, Series
 from workers.settings import FeedSettings, Settings
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Lane:
             self.engine.known[place].discard(name)
             return
         # The time while no worker ran is not the series' silence.
-        series.arrival_us = now_us
+        series.table.arrival_us[series.row] = now_us
 
     def step(self, decoded: Decoded, now_us: int) -> Effects:
         """Fetch what these records need from Redis, then run the engine."""
@@ -87,10 +87,8 @@ class Lane:
         now_us: int,
     ) -> dict[Place, PartitionPublication]:
         """What is to be published for each partition whose records ``spans`` (first and last offset) the batch held."""
-        texts = encode(self.engine, effects.forecasts, list(decoded.records), now_us) if effects.forecasts else {}
-        due = [series for series in effects.touched if now_us - series.carded_us >= CARD_EVERY_US]
-        for series in due:
-            series.carded_us = now_us
+        texts = encode(self.engine, effects.forecasts, decoded, now_us) if effects.forecasts else {}
+        due = self._due_for_cards(effects.touched.rows, now_us)
         return {
             place: PartitionPublication(
                 claim=claims[place],
@@ -107,6 +105,12 @@ class Lane:
             for place, (first, last) in spans.items()
             if place.topic in self.feed.topics
         }
+
+    def _due_for_cards(self, rows: Rows, now_us: int) -> list[Series]:
+        carded_us = self.engine.table.carded_us
+        due = rows[now_us - carded_us[rows] >= CARD_EVERY_US]
+        carded_us[due] = now_us
+        return self.engine.at(due)
 
     def clocked(
         self, effects: Effects, shown: Sequence[Series], claims: Mapping[Place, Claim], now_us: int
@@ -145,4 +149,4 @@ class Lane:
             log.error("model refused, the one before stays", feed=self.feed.name, version=version, reason=str(error))
             return []
         log.info("model taken up", feed=self.feed.name, version=version)
-        return [series for by_name in self.engine.resident.values() for series in by_name.values()]
+        return self.engine.series

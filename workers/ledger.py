@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from heapq import merge
-from itertools import islice, takewhile
+from dataclasses import dataclass
+
+import numpy as np
 
 from stream.redis_store import Claim
-from workers.engine import Place
-from workers.series import Series
+from workers.effects import Touched
+from workers.residents import Residents
+from workers.series import Place, Series
 
-
-@dataclass(slots=True)
-class Unsaved:
-    """A series whose saved state lacks the records from ``offset`` on, since ``since_us``."""
-
-    offset: int
-    since_us: int
+NOTHING_UNSAVED = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -25,63 +20,87 @@ class Holding:
     """A partition that is ours.
 
     ``published`` is the highest offset whose effects are in Redis, ``reached`` the highest that the engine has run; -1 for none.
-    ``unsaved`` is in the order in which the series were first changed.
     """
 
     claim: Claim
     published: int
     reached: int
-    unsaved: dict[Series, Unsaved] = field(default_factory=dict)
 
     @property
     def behind(self) -> bool:
         """Whether records are still being run again that were published before."""
         return self.reached < self.published
 
-    def complete(self, saved: Iterable[Series]) -> int | None:
-        """The offset up to which the saved states hold every record, once ``saved`` are saved; None before the first."""
-        gone = set(saved)
-        left = (unsaved.offset for series, unsaved in self.unsaved.items() if series not in gone)
-        first = min(left, default=self.reached + 1)
-        return first - 1 if first > 0 else None
-
 
 class Ledger:
-    """The holdings by partition."""
+    """The holdings by partition, and the unsaved series of all feeds: the columns ``unsaved_from`` and ``unsaved_us`` of their tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, feeds: Mapping[str, Residents]) -> None:
         self.holdings: dict[Place, Holding] = {}
+        self._feeds = feeds
 
     def take(self, place: Place, claim: Claim) -> None:
         """A partition has been claimed; it is to be run on after ``claim.complete``."""
         published = -1 if claim.offset is None else claim.offset
         self.holdings[place] = Holding(claim, published, -1 if claim.complete is None else claim.complete)
 
-    def note(self, touched: Mapping[Series, int], now_us: int) -> None:
-        """Series have changed, each first with the record at the offset given."""
-        for series, offset in touched.items():
-            self.holdings[series.place].unsaved.setdefault(series, Unsaved(offset, now_us))
+    def note(self, feed: str, touched: Touched, now_us: int) -> None:
+        """Series of a feed have changed; what is unsaved already keeps its first offset."""
+        table = self._feeds[feed].table
+        fresh = table.unsaved_from[touched.rows] < 0
+        rows = touched.rows[fresh]
+        table.unsaved_from[rows] = touched.offsets[fresh]
+        table.unsaved_us[rows] = now_us
 
     def due(self, now_us: int, after_us: int, most: int) -> list[Series]:
-        """Series that have been unsaved for ``after_us``, at most ``most``, so that saving never stalls the stream."""
-        oldest_first = merge(
-            *(holding.unsaved.items() for holding in self.holdings.values()), key=lambda entry: entry[1].since_us
-        )
-        overdue = takewhile(lambda entry: now_us - entry[1].since_us >= after_us, oldest_first)
-        return [series for series, _ in islice(overdue, most)]
+        """Series that have been unsaved for ``after_us``, oldest first, at most ``most``, so that saving never stalls the stream."""
+        found: list[tuple[int, Series]] = []
+        for feed in self._feeds.values():
+            table = feed.table
+            rows = np.flatnonzero((table.unsaved_from >= 0) & (table.unsaved_us <= now_us - after_us))
+            if len(rows) > most:
+                rows = rows[np.argpartition(table.unsaved_us[rows], most)[:most]]
+            found += zip(table.unsaved_us[rows].tolist(), feed.at(rows), strict=True)
+        found.sort(key=lambda entry: entry[0])
+        return [series for _, series in found[:most]]
+
+    def complete(self, saved: Iterable[Series] = ()) -> dict[Place, int | None]:
+        """The offset up to which each partition's saved states hold every record, once ``saved`` are saved; None before the first."""
+        first: dict[Place, int] = {}
+        gone = list(saved)
+        for name, feed in self._feeds.items():
+            table = feed.table
+            offsets = np.where(table.unsaved_from < 0, NOTHING_UNSAVED, table.unsaved_from)
+            offsets[[series.row for series in gone if series.feed == name]] = NOTHING_UNSAVED
+            lowest = np.full(len(feed.places), NOTHING_UNSAVED)
+            np.minimum.at(lowest, table.place, offsets)
+            for place, offset in zip(feed.places, lowest.tolist(), strict=True):
+                first[place] = min(offset, first.get(place, NOTHING_UNSAVED))
+        done: dict[Place, int | None] = {}
+        for place, holding in self.holdings.items():
+            before = min(first.get(place, NOTHING_UNSAVED), holding.reached + 1)
+            done[place] = before - 1 if before > 0 else None
+        return done
 
     def settle(self, saved: Iterable[Series]) -> None:
         """These series' states are in Redis."""
         for series in saved:
-            if (holding := self.holdings.get(series.place)) is not None:
-                holding.unsaved.pop(series, None)
+            series.table.unsaved_from[series.row] = -1
 
     def all_unsaved(self, places: Iterable[Place] | None = None) -> list[Series]:
         """Every series whose saved state lags, of these partitions or of all."""
-        chosen = self.holdings if places is None else [place for place in places if place in self.holdings]
-        return [series for place in chosen for series in self.holdings[place].unsaved]
+        chosen = None if places is None else set(places)
+        return [
+            series
+            for feed in self._feeds.values()
+            for series in feed.at(np.flatnonzero(feed.table.unsaved_from >= 0))
+            if chosen is None or series.place in chosen
+        ]
+
+    def unsaved(self) -> int:
+        """How many series' saved state lags."""
+        return sum(int(np.count_nonzero(feed.table.unsaved_from >= 0)) for feed in self._feeds.values())
 
     def is_unsaved(self, series: Series) -> bool:
         """Whether its saved state lags."""
-        holding = self.holdings.get(series.place)
-        return holding is not None and series in holding.unsaved
+        return bool(series.table.unsaved_from[series.row] >= 0)

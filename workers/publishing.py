@@ -9,7 +9,7 @@ import numpy as np
 from models.forecaster import EXPERTS
 from stream.encode import ForecastColumns, encode_forecasts
 from stream.messages import STATES, AlertMessage, SeriesCard, iso
-from stream.records import Record
+from stream.records import Decoded
 from workers.alerts import AlertEvent
 from workers.engine import Engine, Forecasts, Place
 from workers.series import Series
@@ -18,24 +18,21 @@ NO_ERROR = 1e-9
 """Below this many window spreads the last value is exact, and no ratio to it says anything."""
 
 
-def forecast_id(record: Record, item: int, series: str) -> str:
-    """What names a forecast for ever: where its observation stands in the log, and the series, as one item may hold several."""
-    return f"{record.topic}:{record.partition}:{record.offset}:{item}:{series}"
-
-
 def encode(
-    engine: Engine, forecasts: Forecasts, records: list[Record], issued_us: int
+    engine: Engine, forecasts: Forecasts, decoded: Decoded, issued_us: int
 ) -> dict[Place, list[tuple[str, bytes]]]:
     """Series and forecast as JSON, in order, by partition."""
+    names = decoded.observations.series
+    series = [names[index] for index in forecasts.index.tolist()]
+    # Forecasts are in the order of the records, so each run of a partition has a slice of them.
+    stops = np.searchsorted(forecasts.record, [run.stop for run in decoded.runs])
     columns = ForecastColumns(
-        ids=[
-            forecast_id(records[record], item, series.name)
-            for record, item, series in zip(
-                forecasts.record.tolist(), forecasts.item.tolist(), forecasts.series, strict=True
-            )
-        ],
+        sources=[f"{run.topic}:{run.partition}" for run in decoded.runs],
+        source=np.repeat(np.arange(len(stops), dtype=np.int32), np.diff(stops, prepend=0)),
+        offset=decoded.offsets[forecasts.record],
+        item=forecasts.item,
         feed=engine.feed.name,
-        series=[series.name for series in forecasts.series],
+        series=series,
         state=forecasts.ready.astype(np.uint8),
         cutoff_us=forecasts.cutoff_us,
         issued_us=issued_us,
@@ -43,13 +40,17 @@ def encode(
         value=forecasts.value,
         levels=engine.spec.levels,
         quantiles=forecasts.quantiles,
+        models=engine.models,
         model=forecasts.model,
-        weights=forecasts.weights.astype(np.float32),
+        weights=forecasts.weights,
         experts=EXPERTS,
     )
+    made = list(zip(series, encode_forecasts(columns), strict=True))
     by_place: dict[Place, list[tuple[str, bytes]]] = {}
-    for series, text in zip(forecasts.series, encode_forecasts(columns), strict=True):
-        by_place.setdefault(series.place, []).append((series.name, text))
+    start = 0
+    for run, stop in zip(decoded.runs, stops.tolist(), strict=True):
+        by_place.setdefault(Place(run.topic, run.partition), []).extend(made[start:stop])
+        start = stop
     return by_place
 
 
@@ -77,7 +78,7 @@ def alert_message(feed: str, event: AlertEvent, issued_us: int) -> AlertMessage:
 def cards(engine: Engine, chosen: Iterable[Series], now_us: int) -> dict[str, bytes]:
     """The cards of series that have had a forecast."""
     made = {}
-    forecaster, scores = engine.forecaster, engine.forecaster.scores.arrays
+    forecaster, scores, table = engine.forecaster, engine.forecaster.scores.arrays, engine.table
     pairs = [
         (low, high) for low in engine.spec.levels for high in engine.spec.levels if low < 0.5 and _mirror(low, high)
     ]
@@ -98,12 +99,12 @@ def cards(engine: Engine, chosen: Iterable[Series], now_us: int) -> dict[str, by
                 "feed": engine.feed.name,
                 "series": series.name,
                 "state": STATES[series.state],
-                "model": series.model,
+                "model": engine.models[table.model[row]],
                 "step_s": int(engine.grid.step_us[row]) / 1e6,
                 "observations": count,
-                "gaps": series.gaps,
-                "late": series.late,
-                "duplicates": series.duplicates,
+                "gaps": series.count("gaps"),
+                "late": series.count("late"),
+                "duplicates": series.count("duplicates"),
                 "cutoff": iso(int(engine.grid.phase_us[row] + newest * engine.grid.step_us[row])),
                 "value": value,
                 "error": error * unit if judged else None,

@@ -14,18 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import structlog
 
 from stream.deadletters import DeadLetterSink
 from stream.errors import ServiceError
 from stream.kafka_source import KafkaSource, TopicPartition
-from stream.records import Record, Rejected
+from stream.records import Record, Rejected, runs
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, RedisStore
-from workers.engine import Effects, Place
+from workers.effects import Effects, Touched
 from workers.lane import Lane
 from workers.ledger import Ledger
-from workers.series import Series
+from workers.series import Place, Series
 from workers.settings import Settings
 
 log = structlog.get_logger()
@@ -53,7 +54,7 @@ class Worker:
         self.settings, self.store, self.models, self.dead_letters = settings, store, models, dead_letters
         self.owner, self.clock = owner, clock
         self.lanes = {feed.name: Lane(feed, settings, store, models) for feed in settings.feeds}
-        self.ledger = Ledger()
+        self.ledger = Ledger({name: lane.engine for name, lane in self.lanes.items()})
         self.stopping = False
         self._unpublished = False
         self._champions: dict[str, str | None] = {}
@@ -149,9 +150,15 @@ class Worker:
         """Take polled records through to Redis. What was published before is run again for its state alone."""
         again: list[Record] = []
         fresh: list[Record] = []
-        for record in records:
-            if (holding := self.ledger.holdings.get(Place(record.topic, record.partition))) is not None:
-                (again if record.offset <= holding.published else fresh).append(record)
+        for run in runs(records):
+            if (holding := self.ledger.holdings.get(Place(run.topic, run.partition))) is None:
+                continue
+            part = records[run.start : run.stop]
+            if part[0].offset > holding.published:
+                fresh += part
+            else:
+                again += [record for record in part if record.offset <= holding.published]
+                fresh += [record for record in part if record.offset > holding.published]
         if again:
             self._run(again, publish=False)
             fresh = [one for one in fresh if Place(one.topic, one.partition) in self.ledger.holdings]
@@ -172,7 +179,7 @@ class Worker:
                 continue
             decoded = lane.decoder.decode(taken)
             effects = self._until_done(lambda lane=lane, decoded=decoded: lane.step(decoded, now_us))  # type: ignore[misc]
-            self.ledger.note(effects.touched, now_us)
+            self.ledger.note(lane.feed.name, effects.touched, now_us)
             rejected += decoded.rejected + effects.rejected
             if publish:
                 for place, made in lane.publications(decoded, effects, spans, self.claims, now_us).items():
@@ -198,7 +205,7 @@ class Worker:
         self.counts["observations"] += observations
         self.counts["alerts"] += len(effects.alerts)
         if effects.forecasts is not None:
-            self.counts["forecasts"] += len(effects.forecasts.series)
+            self.counts["forecasts"] += len(effects.forecasts)
 
     def _bury(self, rejected: Sequence[Rejected]) -> None:
         if not rejected:
@@ -255,12 +262,13 @@ class Worker:
         for series in saving:
             states.setdefault((series.place, series.feed), []).append(series)
         out = []
+        complete = self.ledger.complete(saving)
         for place, feed in dict.fromkeys([*publications, *states]):
             if (holding := self.ledger.holdings.get(place)) is None:
                 continue
             made = publications.get((place, feed)) or PartitionPublication(holding.claim, feed, 0, -1)
             blobs = self.lanes[feed].states(states.get((place, feed), ()))
-            out.append(replace(made, states=blobs, complete=holding.complete(saving)))
+            out.append(replace(made, states=blobs, complete=complete[place]))
         if not out:
             return
         done = self._until_done(lambda: self.store.publish(out))
@@ -281,7 +289,8 @@ class Worker:
             if any(holding.behind for holding in holdings):
                 continue
             changed = self._until_done(lambda lane=lane, version=version: lane.adopt(version))  # type: ignore[misc]
-            self.ledger.note({series: series.applied + 1 for series in changed}, self.clock())
+            rows = np.array([series.row for series in changed], np.int64)
+            self.ledger.note(feed, Touched(rows, lane.engine.table.applied[rows] + 1), self.clock())
             # Saved at once: a restart must not run on from the old weights what was published under the new ones.
             self.save(changed)
 
@@ -309,9 +318,9 @@ class Worker:
     def _sweep(self, now_us: int) -> None:
         for lane in self.lanes.values():
             effects = lane.engine.sweep(now_us)
-            self.ledger.note(effects.touched, now_us)
+            self.ledger.note(lane.feed.name, effects.touched, now_us)
             self.counts["alerts"] += len(effects.alerts)
-            silent = list(effects.touched)
+            silent = lane.engine.at(effects.touched.rows)
             # With their states: a restart must know that the alert is out, and only if it is.
             self._unpublished = True
             self._publish(self._by_clock(lane, effects, silent, now_us), silent)
@@ -327,7 +336,7 @@ class Worker:
             "host": socket.gethostname(),
             "partitions": len(self.ledger.holdings),
             "series": sum(lane.engine.count for lane in self.lanes.values()),
-            "unsaved": len(self.ledger.all_unsaved()),
+            "unsaved": self.ledger.unsaved(),
         }
         self._until_done(lambda: self.store.beat(self.owner, info, 5 * self.settings.worker.heartbeat / 1e6))
 
@@ -356,7 +365,7 @@ class Worker:
 def _spans(records: Sequence[Record]) -> dict[Place, tuple[int, int]]:
     """First and last offset of each partition."""
     spans: dict[Place, tuple[int, int]] = {}
-    for record in records:
-        place = Place(record.topic, record.partition)
-        spans[place] = (spans[place][0] if place in spans else record.offset, record.offset)
+    for run in runs(records):
+        place, last = Place(run.topic, run.partition), records[run.stop - 1].offset
+        spans[place] = (spans[place][0] if place in spans else records[run.start].offset, last)
     return spans

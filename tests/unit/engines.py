@@ -67,11 +67,13 @@ class Run:
 
     def feed(self, records: Sequence[Record], now_us: int = 0) -> Run:
         """One batch."""
-        effects = self.engine.step(self.decoder.decode(records), now_us)
+        decoded = self.decoder.decode(records)
+        effects = self.engine.step(decoded, now_us)
         self.alerts += [event for _, event in effects.alerts]
         if (made := effects.forecasts) is not None:
-            rows = zip(made.series, made.cutoff_us.tolist(), made.quantiles, strict=True)
-            self.forecasts += [(series.name, cutoff, quantiles.tobytes()) for series, cutoff, quantiles in rows]
+            rows = zip(made.index.tolist(), made.cutoff_us.tolist(), made.quantiles, strict=True)
+            names = decoded.observations.series
+            self.forecasts += [(names[index], cutoff, quantiles.tobytes()) for index, cutoff, quantiles in rows]
         return self
 
     def by_series(self) -> dict[str, list[tuple[int, bytes]]]:

@@ -32,14 +32,14 @@ def test_every_observation_in_order_has_one_forecast_from_the_first_on() -> None
 def test_a_duplicate_is_dropped_and_counted() -> None:
     run = _minutes(Run(feed()), [0, 1, 1, 2, 1])
     assert _cutoff_minutes(run) == [0, 1, 2]
-    assert run.engine.resident[HOME]["s"].duplicates == 2
+    assert run.engine.resident[HOME]["s"].count("duplicates") == 2
 
 
 def test_a_late_observation_within_the_lateness_fills_its_gap_without_a_forecast() -> None:
     run = _minutes(Run(feed()), [0, 1, 4, 2])
     series = run.engine.resident[HOME]["s"]
     assert _cutoff_minutes(run) == [0, 1, 4]
-    assert (series.gaps, series.fills) == (1, 1)
+    assert (series.count("gaps"), series.count("fills")) == (1, 1)
     slot = run.engine.grid.newest[series.row] - 2
     values, there = run.engine.forecaster.windows.at(np.array([series.row]), np.array([[slot]]))
     assert (values[0, 0], bool(there[0, 0])) == (2.0, True)
@@ -48,7 +48,7 @@ def test_a_late_observation_within_the_lateness_fills_its_gap_without_a_forecast
 def test_an_observation_beyond_the_lateness_is_counted_and_dropped() -> None:
     run = _minutes(Run(feed(lateness=3)), [0, 10, 6])
     assert _cutoff_minutes(run) == [0, 10]
-    assert run.engine.resident[HOME]["s"].late == 1
+    assert run.engine.resident[HOME]["s"].count("late") == 1
 
 
 def test_after_a_long_silence_the_series_warms_up_anew() -> None:
@@ -81,7 +81,7 @@ def test_new_series_past_the_limit_are_refused_and_the_known_ones_go_on() -> Non
     assert {one.reason for one in effects.rejected} == {Reason.SERIES_LIMIT}
     assert len(effects.rejected) == 4
     assert effects.forecasts is not None
-    assert {series.name for series in effects.forecasts.series} == {"s0", "s1"}
+    assert {decoded.observations.series[index] for index in effects.forecasts.index} == {"s0", "s1"}
 
 
 def test_an_absurd_value_leaves_the_series_finite_and_forecastable() -> None:
@@ -145,7 +145,8 @@ def test_adopted_weights_serve_old_and_new_series_and_wrong_ones_change_nothing(
     assert run.engine.model == "gru:untrained"
     run.engine.adopt("7", {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()})
     run.feed([record(50, observation("new", 0, 1.0))])
-    assert {series.model for series in run.engine.resident[HOME].values()} == {"gru:7"}
+    engine = run.engine
+    assert {engine.models[engine.table.model[series.row]] for series in engine.series} == {"gru:7"}
     for series in run.engine.resident[HOME].values():
         np.testing.assert_array_equal(fleet.arena[series.row, 0], fleet.start)
 

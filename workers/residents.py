@@ -1,0 +1,192 @@
+"""Which series of a feed are in memory, and how they come and go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.drift import DriftSettings, DriftTests
+from models.forecaster import Forecaster
+from stream.grid import Grid
+from stream.records import Decoded
+from workers.series import Place, Rows, Series, SeriesTable
+from workers.settings import FeedSettings
+
+
+def series_key(name: str) -> int:
+    """A stable 64-bit number of a series, from which its replay draws come."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+class Residents:
+    """All series of one feed that are in memory, by partition and by row; their models, grids, drift tests and numbers."""
+
+    def __init__(
+        self, feed: FeedSettings, seed: int, *, tells_experts: bool = False, steps_us: Mapping[str, int] | None = None
+    ) -> None:
+        """``steps_us``: the steps of series that are known beforehand, in microseconds; the feed's own step goes before them."""
+        self.feed = feed
+        self.steps_us = steps_us or {}
+        self.spec = feed.spec()
+        self.forecaster = Forecaster(self.spec, seed, feed.step_us)
+        self.forecaster.tells_experts = tells_experts
+        self.grid = Grid(max_gap=feed.max_gap, lateness=feed.lateness)
+        self.drift = DriftTests(
+            DriftSettings(
+                feed.alerts.adwin_delta, feed.alerts.page_hinkley_threshold, minimum_rise=feed.alerts.minimum_rise
+            )
+        )
+        self.table = SeriesTable()
+        self.models: list[str] = [f"{feed.model.architecture}:untrained"]
+        """Names of the networks that series go on from, by number; the last is the present one."""
+        self.places: list[Place] = []
+        """Partitions by number: all that were ever opened."""
+        self.known: dict[Place, set[str]] = {}
+        """Series that have state somewhere, by open partition."""
+        self.lagging: set[Series] = set()
+        self._rows: dict[Place, dict[str, int]] = {}
+        self._by_row: dict[int, Series] = {}
+        self._last = np.zeros(0, np.int64)
+        """Scratch, by row: where a row stood last in what is being looked at."""
+
+    @property
+    def model(self) -> str:
+        """The network that new series start from."""
+        return self.models[-1]
+
+    @property
+    def count(self) -> int:
+        """Series in memory."""
+        return len(self.grid)
+
+    @property
+    def resident(self) -> dict[Place, dict[str, Series]]:
+        """The series in memory, by open partition and name."""
+        return {
+            place: {name: self._by_row[row] for name, row in by_name.items()} for place, by_name in self._rows.items()
+        }
+
+    @property
+    def series(self) -> list[Series]:
+        """The series in memory."""
+        return list(self._by_row.values())
+
+    def open(self, place: Place, known: Iterable[str]) -> None:
+        """Take a partition; ``known`` are the series that have state somewhere."""
+        self.close(place)  # an assignment that failed half-way is asked for again
+        self._rows[place] = {}
+        self.known[place] = set(known)
+        if place not in self.places:
+            self.places.append(place)
+
+    def close(self, place: Place) -> None:
+        """Give a partition up and forget its series."""
+        self.drop([self._by_row[row] for row in self._rows.get(place, {}).values()])
+        self._rows.pop(place, None)
+        self.known.pop(place, None)
+
+    def absent(self, decoded: Decoded) -> dict[Place, set[str]]:
+        """Known series that these records need and that are not in memory."""
+        wanted: dict[Place, set[str]] = {}
+        for run, part in decoded.parts():
+            place = Place(run.topic, run.partition)
+            here, known = self._rows[place], self.known[place]
+            if len(here) == len(known):
+                continue
+            if away := set(decoded.observations.series[part]).difference(here) & known:
+                wanted.setdefault(place, set()).update(away)
+        return wanted
+
+    def begin(self, place: Place, name: str) -> Series:
+        """Give a series a row."""
+        row = int(self.grid.add(1, self.feed.step_us or self.steps_us.get(name, 0))[0])
+        if row >= self.forecaster.capacity:
+            room = max(64, 2 * self.forecaster.capacity)
+            for part in (self.forecaster, self.table, self.drift):
+                part.resize(room)
+            self._last = np.zeros(room, np.int64)
+        self.table.begin(row, self.places.index(place), len(self.models) - 1)
+        self.drift.reset(row)
+        series = Series(place, name, row, self.feed.name, self.table)
+        self._rows[place][name] = row
+        self.known[place].add(name)
+        self._by_row[row] = series
+        return series
+
+    def restore(self, place: Place, name: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Series:
+        """Bring a series back as ``snapshot`` gave it. Raises ValueError where the state is of another configuration."""
+        series = self.begin(place, name)
+        try:
+            self.forecaster.restore(series.row, arrays)
+            self.grid.restore(series.row, header["grid"])
+            self.drift.restore(series.row, arrays)
+            series.restore(header)
+            model = str(header["model"])
+            step_us = int(self.grid.step_us[series.row])
+            if self.feed.step_us and step_us not in (0, self.feed.step_us):
+                raise ValueError(f"its step is {step_us} us, the feed's now is {self.feed.step_us} us")  # noqa: TRY301
+        except (KeyError, TypeError, ValueError) as error:
+            self.drop([series])
+            raise ValueError(f"state of series {name!r} does not fit this configuration: {error}") from error
+        if model not in self.models:
+            self.models.insert(0, model)
+            self.table.model += 1
+        self.table.model[series.row] = self.models.index(model)
+        if self.forecaster.fleet.trained and model != self.model:
+            # The champion changed while the series was out of memory; records of before must not be run again under it.
+            self.lagging.add(series)
+        return series
+
+    def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything of a series: arrays, and a header that JSON can hold."""
+        header = {"model": self.models[self.table.model[series.row]], "grid": self.grid.snapshot(series.row)}
+        return self.drift.snapshot(series.row) | self.forecaster.snapshot(series.row), series.snapshot() | header
+
+    def drop(self, gone: Sequence[Series]) -> None:
+        """Take series out of memory. Their state is the caller's to keep."""
+        if not gone:
+            return
+        self.grid.drop(series.row for series in gone)
+        for series in gone:
+            self.lagging.discard(series)
+            here = self._rows.get(series.place, {})
+            if here.get(series.name) == series.row:
+                del here[series.name]
+            self.table.clear(series.row)
+            del self._by_row[series.row]
+
+    def least_recent(self, keep: int) -> list[Series]:
+        """The series beyond ``keep``, those that were seen longest ago first."""
+        if self.count <= keep:
+            return []
+        rows = np.sort(np.fromiter(self._by_row, np.int64, self.count))
+        oldest = rows[np.argsort(self.table.arrival_us[rows], kind="stable")]
+        return self.at(oldest[: self.count - keep])
+
+    def at(self, rows: Rows) -> list[Series]:
+        """The series in these rows."""
+        return [self._by_row[row] for row in rows.tolist()]
+
+    def adopt(self, version: str, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Every series, and every new one, goes on from these trained weights. Raises ValueError where they do not fit."""
+        self.forecaster.fleet.set_start_arrays(weights)
+        self.models = [f"{self.feed.model.architecture}:{version}"]
+        self._go_on_from_start(self.series)
+
+    def catch_up(self) -> list[Series]:
+        """Let the series that came back under an older model go on from the present one; returns them."""
+        changed = list(self.lagging)
+        self._go_on_from_start(changed)
+        return changed
+
+    def _go_on_from_start(self, chosen: Sequence[Series]) -> None:
+        self.lagging.difference_update(chosen)
+        if not chosen:
+            return
+        rows = np.array([series.row for series in chosen], np.int64)
+        self.forecaster.fleet.reset(rows)
+        self.table.model[rows] = len(self.models) - 1
