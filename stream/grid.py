@@ -122,27 +122,37 @@ class Grid:
 
         ``newest`` moves on for NEXT, GAP and RESTART, and for nothing else.
         """
+        known = self.step_us[rows] > 0
+        if known.all():
+            return self._place(rows, time_us)
         slots = np.full(len(rows), -1, dtype=np.int64)
         verdicts = np.full(len(rows), Verdict.PENDING, dtype=np.uint8)
-        known = self.step_us[rows] > 0
         for index in np.flatnonzero(~known).tolist():
             verdicts[index] = self._sight(int(rows[index]), int(time_us[index]))
-        if not known.any():
-            return slots, verdicts
-        row, moment = rows[known], time_us[known]
-        step, newest = self.step_us[row], self.newest[row]
+        slots[known], verdicts[known] = self._place(rows[known], time_us[known])
+        return slots, verdicts
+
+    def _place(self, rows: Int64, time_us: Int64) -> tuple[Int64, NDArray[np.uint8]]:
+        """The same for rows whose step is known."""
+        step, newest = self.step_us[rows], self.newest[rows]
         first = newest < 0
-        # From its first event time on, a row's phase stands: moving it would move slots that are already in use.
-        self.phase_us[row[first]] = moment[first] % step[first]
-        slot = self._slots(row, moment)
-        ahead = slot - newest
-        verdict = np.select(
-            [first | (ahead == 1), ahead > self._max_gap, ahead > 1, ahead == 0, ahead >= -self._lateness],
+        if first.any():
+            # From its first event time on, a row's phase stands: moving it would move slots that are already in use.
+            self.phase_us[rows[first]] = time_us[first] % step[first]
+        # floor((2 (t - phase) + step) / (2 step)): the half is exact for odd steps as well.
+        slots = (2 * (time_us - self.phase_us[rows]) + step) // (2 * step)
+        ahead = slots - newest
+        on = first | (ahead == 1)
+        if on.all():
+            # Nearly always.
+            self.newest[rows] = slots
+            return slots, np.zeros(len(rows), np.uint8)
+        verdicts = np.select(
+            [on, ahead > self._max_gap, ahead > 1, ahead == 0, ahead >= -self._lateness],
             [Verdict.NEXT, Verdict.RESTART, Verdict.GAP, Verdict.DUPLICATE, Verdict.FILL],
             Verdict.LATE,
-        )
-        self.newest[row] = np.maximum(newest, slot)
-        slots[known], verdicts[known] = slot, verdict
+        ).astype(np.uint8)
+        self.newest[rows] = np.maximum(newest, slots)
         return slots, verdicts
 
     def backlog(self, row: int) -> list[int]:
@@ -171,11 +181,6 @@ class Grid:
         self.phase_us[row] = snapshot["phase_us"]
         self.newest[row] = snapshot["newest"]
         self._seen[row] = [snapshot[f"seen_{number}"] for number in range(_SIGHTINGS)]
-
-    def _slots(self, rows: Int64, time_us: Int64) -> Int64:
-        step = self.step_us[rows]
-        # floor((2 (t - phase) + step) / (2 step)): the half is exact for odd steps as well.
-        return (2 * (time_us - self.phase_us[rows]) + step) // (2 * step)
 
     def _sight(self, row: int, moment: int) -> Verdict:
         """Note an event time of a row without a step; infer the step when there are enough."""
