@@ -22,7 +22,7 @@ help: ## list the tasks
 
 setup: $(STAMP) ## create .venv with all that Tidecast needs (again only when what it is made from changed)
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/*) .ci/setup
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/* stream/native/*) .ci/setup
 	@.ci/setup $(VENV) $(STAMP)
 
 services: setup ## fetch a real Redis and a real Kafka for the tests where that is possible
@@ -55,5 +55,5 @@ lock: setup ## resolve all packages afresh and write constraints.txt
 	@$(BIN)/python .ci/lock.py
 
 clean: ## remove what was built, .venv too
-	rm -rf $(VENV) build dist *.egg-info models/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info models/*.so stream/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

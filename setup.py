@@ -1,6 +1,6 @@
-"""Builds models._kernel; all else stands in pyproject.toml, which cannot say that one source is compiled several times.
+"""Builds models._kernel and stream._encode; all else stands in pyproject.toml, which cannot say that one source is compiled several times.
 
-The kernel is optional: without a compiler the install succeeds, and the fleet runs its reference implementation.
+Both are optional: without a compiler the install succeeds, and reference implementations run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path("models/kernel")
+KERNEL = "models._kernel"
 LEVELS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -26,9 +27,12 @@ STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 class BuildKernel(build_ext):
-    """Adds the core, compiled once for each level, to the module."""
+    """Adds the core, compiled once for each level, to the kernel's module."""
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.name != KERNEL:
+            super().build_extension(ext)
+            return
         compiler = [*self.compiler.compiler_so, *ext.extra_compile_args]
         # A universal build for macOS compiles for two processors at once, so it can take no flag of either.
         x86 = platform.machine() in {"x86_64", "AMD64"} and compiler.count("-arch") < 2
@@ -45,18 +49,24 @@ class BuildKernel(build_ext):
         super().build_extension(ext)
 
 
+def extension(name: str, source: Path, *parts: Path) -> Extension:
+    """An optional module from one source, which includes the headers beside it; ``parts`` are compiled apart."""
+    return Extension(
+        name,
+        sources=[str(source)],
+        depends=sorted(str(path) for path in [*source.parent.glob("*.h"), *parts]),
+        extra_compile_args=FLAGS,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if STABLE else [],
+        py_limited_api=STABLE,
+        language="c++",
+        optional=True,
+    )
+
+
 setup(
     ext_modules=[
-        Extension(
-            "models._kernel",
-            sources=[str(FOLDER / "module.cpp")],
-            depends=sorted(str(path) for path in [*FOLDER.glob("*.h"), FOLDER / "core.cpp"]),
-            extra_compile_args=FLAGS,
-            define_macros=[("Py_LIMITED_API", "0x030B0000")] if STABLE else [],
-            py_limited_api=STABLE,
-            language="c++",
-            optional=True,
-        )
+        extension(KERNEL, FOLDER / "module.cpp", FOLDER / "core.cpp"),
+        extension("stream._encode", Path("stream/native/encode.cpp")),
     ],
     cmdclass={"build_ext": BuildKernel},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE else {},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import orjson
@@ -14,6 +17,7 @@ from stream.messages import STATES, VERSION, iso
 
 Floats = NDArray[np.float64]
 
+_log = logging.getLogger(__name__)
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _STATES = tuple(state.encode() for state in STATES)
 _FINER = 3
@@ -61,35 +65,71 @@ class ForecastColumns:
         return len(self.series)
 
 
-def encode_forecasts(columns: ForecastColumns) -> list[bytes]:
+def encode_forecasts(columns: ForecastColumns, *, compiled: bool | None = None) -> list[bytes]:
     """One ForecastMessage as JSON for each row.
 
     Quantiles are rounded as ``decimals`` says, weights to 4 decimals; the value is written as it was observed. ValueError where columns
-    do not fit together or a number is not finite: JSON has no word for NaN, and a forecast with one is a fault of ours.
+    do not fit together or a number is not finite: JSON has no word for NaN, and a forecast with one is a fault of ours. ``compiled``
+    False is the reference in Python, True the extension stream._encode (ImportError where it was not built), None whatever there is.
     """
     _check(columns)
     if not len(columns):
         return []
-    template = _template(columns.feed, columns.levels, columns.quantiles.shape[1], columns.experts)
-    issued = iso(columns.issued_us).encode()
+    places = decimals(columns.quantiles)
+    horizon = columns.quantiles.shape[1]
+    pieces = _pieces(columns.feed, columns.levels, horizon, columns.experts)
+    pieces = [*pieces[:4], pieces[4] % iso(columns.issued_us).encode(), *pieces[5:]]
+    encoder = None if compiled is False else extension()
+    if encoder is None:
+        if compiled:
+            raise ImportError("stream._encode is not there")
+        return _encode(columns, pieces, places)
+    made: list[bytes] = encoder.encode(
+        pieces,
+        [orjson.dumps(source)[1:-1] for source in columns.sources],
+        [orjson.dumps(model) for model in columns.models],
+        columns.series,
+        *map(np.ascontiguousarray, (columns.source, columns.offset, columns.item, columns.state, columns.cutoff_us)),
+        *map(np.ascontiguousarray, (columns.step_us, columns.value, columns.quantiles, places)),
+        *map(np.ascontiguousarray, (columns.model, columns.weights)),
+        horizon,
+        len(columns.levels),
+        columns.levels.index(0.5),
+    )
+    return made
+
+
+@cache
+def extension() -> ModuleType | None:
+    """The module stream._encode, or None where it was not built, which is said once."""
+    try:
+        return import_module("stream._encode")
+    except ImportError as reason:
+        _log.warning("the compiled encoder is not there, so writing forecasts takes several times longer: %s", reason)
+        return None
+
+
+def _encode(columns: ForecastColumns, pieces: Sequence[bytes], places: NDArray[np.int64]) -> list[bytes]:
+    """The reference: what the extension does."""
+    template = b"%b".join(piece.replace(b"%", b"%%") for piece in pieces)
     middle = columns.levels.index(0.5)
     models = [orjson.dumps(name) for name in columns.models]
     steps = {step: orjson.dumps(step / 1e6) for step in set(columns.step_us.tolist())}
-    places = zip(columns.source.tolist(), columns.offset.tolist(), columns.item.tolist(), columns.series, strict=True)
+    where = zip(columns.source.tolist(), columns.offset.tolist(), columns.item.tolist(), columns.series, strict=True)
     rows = zip(
-        [orjson.dumps(f"{columns.sources[source]}:{offset}:{item}:{name}") for source, offset, item, name in places],
+        [orjson.dumps(f"{columns.sources[source]}:{offset}:{item}:{name}") for source, offset, item, name in where],
         map(orjson.dumps, columns.series),
         [_STATES[state] for state in columns.state.tolist()],
         _iso_column(columns.cutoff_us),
         [steps[step] for step in columns.step_us.tolist()],
         orjson.dumps(np.ascontiguousarray(columns.value), option=_NUMPY)[1:-1].split(b","),
-        _number_texts(_rounded(columns.quantiles, decimals(columns.quantiles)).transpose(0, 2, 1)),
+        _number_texts(_rounded(columns.quantiles, places).transpose(0, 2, 1)),
         [models[number] for number in columns.model.tolist()],
         _weight_texts(columns.weights),
         strict=True,
     )
     return [
-        template % (id_, series, state, cutoff, issued, step, value, levels.pop(middle), *levels, model, *weights)
+        template % (id_, series, state, cutoff, step, value, levels.pop(middle), *levels, model, *weights)
         for id_, series, state, cutoff, step, value, levels, model, weights in rows
     ]
 
@@ -119,18 +159,32 @@ def _rounded(numbers: Floats, places: NDArray[np.int64]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _template(feed: str, levels: tuple[float, ...], horizon: int, experts: tuple[str, ...]) -> bytes:
-    """The JSON with ``%b`` where rows differ, in the order of the arguments in ``encode_forecasts``."""
+def _pieces(feed: str, levels: tuple[float, ...], horizon: int, experts: tuple[str, ...]) -> list[bytes]:
+    """The text around what differs: before and after id, series, state, cutoff, step, value, median, other levels, model and weights.
 
-    def literal(value: object) -> bytes:
-        return orjson.dumps(value).replace(b"%", b"%%")
-
-    quantiles = b",".join(b"%b:[%%b]" % literal(f"{level:.12g}") for level in levels if level != 0.5)
-    weights = b",".join(b"%b:%%b" % literal(name) for name in experts)
-    return (
-        b'{"v":%d,"id":%%b,"feed":%b,"series":%%b,"state":"%%b","cutoff":"%%bZ","issued":"%%b","step_s":%%b,"horizon":%d,'
-        b'"value":%%b,"median":[%%b],"quantiles":{%b},"model":%%b,"weights":{%b}}'
-    ) % (VERSION, literal(feed), horizon, quantiles, weights)
+    The one after the cutoff has ``%b`` for the time of issue.
+    """
+    pieces = [
+        b'{"v":%d,"id":' % VERSION,
+        b',"feed":%b,"series":' % orjson.dumps(feed),
+        b',"state":"',
+        b'","cutoff":"',
+        b'Z","issued":"%b","step_s":',
+        b',"horizon":%d,"value":' % horizon,
+        b',"median":[',
+        b'],"quantiles":{',
+    ]
+    for level in levels:
+        if level != 0.5:
+            pieces[-1] += orjson.dumps(f"{level:.12g}") + b":["
+            pieces.append(b"],")
+    pieces[-1] = pieces[-1].removesuffix(b",") + b'},"model":'
+    pieces.append(b',"weights":{')
+    for name in experts:
+        pieces[-1] += orjson.dumps(name) + b":"
+        pieces.append(b",")
+    pieces[-1] = pieces[-1].removesuffix(b",") + b"}}"
+    return pieces
 
 
 def _number_texts(numbers: Floats) -> list[list[bytes]]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from stream.encode import ForecastColumns, encode_forecasts
+from stream.encode import ForecastColumns, decimals, encode_forecasts, extension
 from stream.messages import STATES, AlertMessage, ForecastMessage, SeriesCard, iso, schemas, time_us
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,6 +135,53 @@ def test_float64_keeps_intervals_sharp_at_any_size(seed: int, size: float, width
 def test_narrow_rows_next_to_wide_ones_keep_their_place() -> None:
     quantiles = np.array([[[1.0, 2, 3, 4, 5]], [[1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3, 1e9 + 4]], [[2.0, 3, 4, 5, 6]]])
     assert [message.median for message in rows_of(encode_forecasts(columns(quantiles)))] == [[3.0], [1e9 + 2], [4.0]]
+
+
+@pytest.mark.skipif(extension() is None, reason="stream._encode was not built")
+@given(any_columns())
+def test_the_compiled_encoder_says_what_the_reference_says(given_columns: ForecastColumns) -> None:
+    compiled, reference = (encode_forecasts(given_columns, compiled=how) for how in (True, False))
+    assert [list(orjson.loads(text).items()) for text in compiled] == [
+        list(orjson.loads(text).items()) for text in reference
+    ]
+
+
+@pytest.mark.skipif(extension() is None, reason="stream._encode was not built")
+@given(st.integers(0, 2**32), st.integers(-25, 20), st.integers(-18, 0))
+def test_the_compiled_encoder_writes_numbers_of_any_size_and_resolution(seed: int, size: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    quantiles = 10.0**size * (rng.normal(size=(20, 1, 1)) + 10.0**width * np.sort(rng.normal(size=(20, 3, 5))))
+    given_columns = columns(quantiles, value=quantiles[:, 0, 0])
+    compiled, reference = (encode_forecasts(given_columns, compiled=how) for how in (True, False))
+    assert list(map(orjson.loads, compiled)) == list(map(orjson.loads, reference))
+
+
+@pytest.mark.skipif(extension() is None, reason="stream._encode was not built")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source": np.array([0, 0, 2], np.int32)},
+        {"source": np.array([0, -1, 0], np.int32)},
+        {"model": np.array([0, 0, 1], np.int32)},
+        {"state": np.array([0, 3, 1], np.uint8)},
+        {"cutoff_us": np.array([0, -1, 5])},
+        {"quantiles": np.zeros((3, 2, 5), np.float32)},
+        {"offset": np.zeros(3, np.int32)},
+    ],
+)
+def test_the_compiled_encoder_refuses_what_would_lead_it_astray(wrong: dict[str, Any]) -> None:
+    given_columns = columns(**({"quantiles": np.zeros((3, 2, 5))} | wrong))
+    with pytest.raises(ValueError, match=r"out of range|must have"):
+        encode_forecasts(given_columns, compiled=True)
+
+
+def test_quantiles_are_rounded_to_a_thousandth_of_the_narrowest_interval() -> None:
+    quantiles = np.array([20.0, 1e9, 5.0, 1.0])[:, None, None] + np.array([-1.0, 0.0, 1.0]) * np.array(
+        [[[0.5], [50.0]], [[40.0], [30.0]], [[0.004], [1.0]], [[1e-17], [1.0]]]
+    )
+    assert decimals(quantiles).tolist() == [3, 2, 6, -1]
+    texts = encode_forecasts(columns(quantiles + 0.123456789, levels=(0.1, 0.5, 0.9)))
+    assert [orjson.loads(text)["median"][0] for text in texts] == [20.123, 1000000000.12, 5.123457, 1.123456789]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
