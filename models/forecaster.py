@@ -119,10 +119,13 @@ class Forecaster:
         self.pending.clear(rows)
         self.scores.arrays["score.run"][rows] = 0
 
-    def observe(self, rows: Rows, slots: Rows, values: Floats, beat: Beat) -> tuple[Settled, Issued]:
+    def observe(
+        self, rows: Rows, slots: Rows, values: Floats, beat: Beat, thin: Rows | int = 1
+    ) -> tuple[Settled, Issued]:
         """Take one observation of each row, at a slot after its newest: settle, forecast, learn.
 
-        rows [B] unique, slots [B], values [B, C] finite in channel 0. The forecasts have their cutoff at ``slots``.
+        rows [B] unique, slots [B], values [B, C] finite in channel 0. The forecasts have their cutoff at ``slots``. Of the observations
+        that a row would learn at it takes every ``thin``-th, of all or by row [B].
         """
         spec = self.spec
         settled = self._settle(rows, slots, values[:, 0])
@@ -140,7 +143,7 @@ class Forecaster:
         unit = scale[:, 0]
         steps = patches(centred, seen, beat.time(ends), beat.step_us, spec)
         targets, known = self._targets(rows, ends[:, 1:], low, last[:, 1:, 0], unit)
-        learn = (count % spec.learn_every) == 0
+        learn = (count % (spec.learn_every * thin)) == 0
         line = np.ascontiguousarray(centred[..., 0])
         network = self.fleet.step(rows, steps, line.astype(np.float32), targets, known, learn)
         points, quantiles = self._experts(rows, slots, line[:, 0], last[:, 0, 0], unit, beat, network)

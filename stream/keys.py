@@ -68,7 +68,7 @@ class Keys:
     ``{ns}:alerts``                        stream     one entry per AlertMessage, all feeds
     ``{ns}:alerts:open``                   hash       fingerprint -> AlertMessage that is firing
     ``{ns}:alerts:live``                   channel    AlertMessage, all feeds
-    ``{ns}:partition:{topic}:{partition}`` hash       ``epoch``, ``offset``, ``owner``, ``updated``
+    ``{ns}:partition:{topic}:{partition}`` hash       ``epoch``, ``offset``, ``complete``, ``thin``, ``owner``, ``updated``
     ``{ns}:state:{topic}:{partition}:{feed}``  hash   series -> state, opaque bytes
     ``{ns}:models:{feed}``                 hash       version -> manifest (JSON)
     ``{ns}:model:{feed}:{version}``        string     the model, safetensors bytes

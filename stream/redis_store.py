@@ -28,6 +28,10 @@ return found
 """
 
 
+Thinning = tuple[tuple[int, int], ...]
+"""Offsets, ascending, each with the thinning of learning that was in force from it on; 1 before the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to publish for a partition, until somebody claims it with a higher epoch."""
@@ -39,6 +43,8 @@ class Claim:
     """Highest offset whose effects were published when the claim was made; None when none ever were."""
     complete: int | None = None
     """The saved states held every record up to this offset when the claim was made: go on after it. None: from the beginning."""
+    thin: Thinning = ()
+    """How learning was thinned at the offsets between ``complete`` and ``offset``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class PartitionPublication:
     """With these ``states`` saved, the saved states of all feeds hold every record up to this offset. None: unchanged."""
     stale: Sequence[str] = ()
     """Series that have fallen silent: the state in their latest forecast becomes ``stale``."""
+    thin: Thinning | None = None
+    """How learning was thinned up to ``offset``, as far as it may be asked for again. None: unchanged."""
     by_clock: bool = False
     """Brought about by the clock and not by a record: the effects go in whatever the published offset is, and do not move it."""
 
@@ -94,14 +102,15 @@ class RedisStore:
         with service_errors(f"claiming {topic}/{partition}"), self._client.pipeline(transaction=True) as pipe:
             pipe.hincrby(key, "epoch", 1)
             pipe.hset(key, mapping={"owner": owner, "updated": _now()})
-            pipe.hmget(key, "offset", "complete")
-            epoch, _, (offset, complete) = pipe.execute()
+            pipe.hmget(key, "offset", "complete", "thin")
+            epoch, _, (offset, complete, thin) = pipe.execute()
         return Claim(
             topic,
             partition,
             int(epoch),
             None if offset is None else int(offset),
             None if complete is None else int(complete),
+            () if thin is None else tuple((int(at), int(factor)) for at, factor in orjson.loads(thin)),
         )
 
     def load_states(self, topic: str, partition: int, feed: str, *, chunk: int = 256) -> Iterator[tuple[str, bytes]]:
@@ -182,6 +191,8 @@ class RedisStore:
                 self._add_effects(pipe, item, latest)
             elif item.offset > offsets[item.claim]:
                 reached[item.claim] = max(item.offset, reached.get(item.claim, -1))
+                if item.thin is not None:
+                    pipe.hset(keys[item.claim], "thin", orjson.dumps(item.thin))
                 self._add_effects(pipe, item, latest)
         if latest:
             pipe.mset(latest)

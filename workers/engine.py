@@ -27,8 +27,12 @@ REFUSED = -1
 class Engine(Residents):
     """All series of one feed that this worker holds, and what observations and the clock do to them."""
 
-    def step(self, decoded: Decoded, now_us: int) -> Effects:
-        """Take decoded records, all of opened partitions and with no known series absent; ``now_us`` is the time of arrival."""
+    def step(self, decoded: Decoded, now_us: int, thin: Rows | None = None) -> Effects:
+        """Take decoded records, all of opened partitions and with no known series absent; ``now_us`` is the time of arrival.
+
+        ``thin`` [len(decoded.records)] thins learning: a series learns at every ``thin``-th of its observations at which it would. Which
+        ones these are follows from how many it has had, so a replay under the same ``thin`` gives the same state.
+        """
         effects = Effects()
         rows, picked = self._admit(decoded, now_us, effects)
         made: list[Forecasts] = []
@@ -36,7 +40,8 @@ class Engine(Residents):
         once = len(effects.touched.rows) == len(rows)
         rounds: Sequence[Rows | slice] = [slice(None)] if once and len(rows) else turns(rows)
         for turn in rounds:
-            self._round(decoded.observations, rows[turn], picked[turn], now_us, effects, made)
+            its_thin = 1 if thin is None else thin[decoded.observations.record[picked[turn]]]
+            self._round(decoded.observations, rows[turn], picked[turn], now_us, its_thin, effects, made)
         effects.forecasts = in_order(made)
         return effects
 
@@ -98,6 +103,7 @@ class Engine(Residents):
         rows: Rows,
         picked: Rows,
         now_us: int,
+        thin: Rows | int,
         effects: Effects,
         made: list[Forecasts],
     ) -> None:
@@ -109,10 +115,11 @@ class Engine(Residents):
             if not on.any():
                 return
             rows, picked, slots, values = rows[on], picked[on], slots[on], values[on]
+            thin = thin if isinstance(thin, int) else thin[on]
         else:
             self.table.arrival_us[rows] = now_us
         beat = Beat(self.grid.step_us[rows], self.grid.phase_us[rows])
-        settled, issued = self.forecaster.observe(rows, slots, np.ascontiguousarray(values), beat)
+        settled, issued = self.forecaster.observe(rows, slots, np.ascontiguousarray(values), beat, thin)
         cutoffs = beat.time(slots)
         self.table.ready[rows] = issued.ready
         if self.feed.alerts.drift:

@@ -57,8 +57,8 @@ class Lane:
         # The time while no worker ran is not the series' silence.
         series.table.arrival_us[series.row] = now_us
 
-    def step(self, decoded: Decoded, now_us: int) -> Effects:
-        """Fetch what these records need from Redis, then run the engine."""
+    def step(self, decoded: Decoded, now_us: int, thin: Rows | None = None) -> Effects:
+        """Fetch what these records need from Redis, then run the engine; ``thin`` as it takes it."""
         for place, names in self.engine.absent(decoded).items():
             for name in sorted(names):
                 blob = self.store.load_state(place.topic, place.partition, self.feed.name, name)
@@ -66,7 +66,7 @@ class Lane:
                     self.engine.known[place].discard(name)
                 else:
                     self._restore(place, name, blob, now_us)
-        return self.engine.step(decoded, now_us)
+        return self.engine.step(decoded, now_us, thin)
 
     def states(self, chosen: Sequence[Series]) -> dict[str, bytes]:
         """The states of series of this feed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.redis_store import Claim
+from stream.redis_store import Claim, Thinning
 from workers.effects import Touched
 from workers.residents import Residents
 from workers.series import Place, Series
@@ -20,11 +20,15 @@ class Holding:
     """A partition that is ours.
 
     ``published`` is the highest offset whose effects are in Redis, ``reached`` the highest that the engine has run; -1 for none.
+    ``complete`` is how far the states in Redis hold every record, and ``thinning`` what was in force at the offsets since: those are run
+    again after a crash.
     """
 
     claim: Claim
     published: int
     reached: int
+    complete: int | None = None
+    thinning: Thinning = ()
 
     @property
     def behind(self) -> bool:
@@ -42,7 +46,8 @@ class Ledger:
     def take(self, place: Place, claim: Claim) -> None:
         """A partition has been claimed; it is to be run on after ``claim.complete``."""
         published = -1 if claim.offset is None else claim.offset
-        self.holdings[place] = Holding(claim, published, -1 if claim.complete is None else claim.complete)
+        reached = -1 if claim.complete is None else claim.complete
+        self.holdings[place] = Holding(claim, published, reached, claim.complete, claim.thin)
 
     def note(self, feed: str, touched: Touched, now_us: int) -> None:
         """Series of a feed have changed; what is unsaved already keeps its first offset."""

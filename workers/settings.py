@@ -174,7 +174,7 @@ class FeedSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How a worker runs: batch size, how often state is saved, how many series it keeps in memory (per feed)."""
+    """How a worker runs: batch size, how often state is saved, how many series it keeps in memory (per feed), when it learns less."""
 
     batch_records: int = Field(default=500, ge=1)
     poll_timeout: Duration = 200_000
@@ -182,6 +182,8 @@ class WorkerSettings(Section):
     checkpoint_batch: int = Field(default=64, ge=1)
     resident_series: int = Field(default=10_000, ge=1)
     heartbeat: Duration = 2_000_000
+    thin_after: Duration = 10_000_000
+    thin_most: int = Field(default=8, ge=1, le=1024)
     seed: int = 0
 
 

@@ -20,14 +20,15 @@ import structlog
 from stream.deadletters import DeadLetterSink
 from stream.errors import ServiceError
 from stream.kafka_source import KafkaSource, TopicPartition
-from stream.records import Record, Rejected, runs
+from stream.records import Decoded, Record, Rejected, runs
 from stream.redis_models import ModelRegistry
-from stream.redis_store import Claim, PartitionPublication, RedisStore
+from stream.redis_store import Claim, PartitionPublication, RedisStore, Thinning
 from workers.effects import Effects, Touched
 from workers.lane import Lane
 from workers.ledger import Ledger
-from workers.series import Place, Series
+from workers.series import Place, Rows, Series
 from workers.settings import Settings
+from workers.thinning import Backlog, thin_at, thinned
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -56,10 +57,19 @@ class Worker:
         self.lanes = {feed.name: Lane(feed, settings, store, models) for feed in settings.feeds}
         self.ledger = Ledger({name: lane.engine for name, lane in self.lanes.items()})
         self.stopping = False
+        self.backlog = Backlog(settings.worker.thin_after, settings.worker.thin_most)
         self._unpublished = False
         self._champions: dict[str, str | None] = {}
         self._fenced: dict[TopicPartition, int] = {}
-        self.counts = {"records": 0, "observations": 0, "forecasts": 0, "rejected": 0, "alerts": 0, "batches": 0}
+        self.counts = {
+            "records": 0,
+            "observations": 0,
+            "forecasts": 0,
+            "thinned": 0,
+            "rejected": 0,
+            "alerts": 0,
+            "batches": 0,
+        }
         self._commits: dict[TopicPartition, int] = {}
         self._last = {"commit": 0, "sweep": 0, "beat": 0}
         self._source: KafkaSource | None = None
@@ -165,6 +175,7 @@ class Worker:
         if fresh:
             self._run(fresh, publish=True)
         self.counts["batches"] += 1
+        self.backlog.done += len(records)
 
     def _run(self, records: list[Record], *, publish: bool) -> None:
         # From the engine's step until its effects are published, series are ahead of Redis: their state must not be saved alone.
@@ -174,16 +185,19 @@ class Worker:
         publications: dict[tuple[Place, str], PartitionPublication] = {}
         rejected: list[Rejected] = []
         for lane in self.lanes.values():
-            taken = [record for record in records if record.topic in lane.feed.topics]
+            taken = [
+                one for run in runs(records) if run.topic in lane.feed.topics for one in records[run.start : run.stop]
+            ]
             if not taken:
                 continue
             decoded = lane.decoder.decode(taken)
-            effects = self._until_done(lambda lane=lane, decoded=decoded: lane.step(decoded, now_us))  # type: ignore[misc]
+            thin = self._thin(decoded, publish=publish)
+            effects = self._until_done(lambda lane=lane, decoded=decoded, thin=thin: lane.step(decoded, now_us, thin))  # type: ignore[misc]
             self.ledger.note(lane.feed.name, effects.touched, now_us)
             rejected += decoded.rejected + effects.rejected
             if publish:
                 for place, made in lane.publications(decoded, effects, spans, self.claims, now_us).items():
-                    publications[place, lane.feed.name] = made
+                    publications[place, lane.feed.name] = replace(made, thin=self._thinned(place, made.first_offset))
                 self._count(len(decoded.observations), effects)
         for place, (_, last) in spans.items():
             holding = self.ledger.holdings[place]
@@ -198,14 +212,29 @@ class Worker:
             for place, (_, last) in spans.items():
                 if (kept := self.ledger.holdings.get(place)) is not None:
                     kept.published = last
+                    kept.thinning = self._thinned(place, spans[place][0])
                     self._commits[TopicPartition(*place)] = last + 1
         self._unpublished = False
 
     def _count(self, observations: int, effects: Effects) -> None:
         self.counts["observations"] += observations
+        self.counts["thinned"] += observations if self.backlog.thin > 1 else 0
         self.counts["alerts"] += len(effects.alerts)
         if effects.forecasts is not None:
             self.counts["forecasts"] += len(effects.forecasts)
+
+    def _thin(self, decoded: Decoded, *, publish: bool) -> Rows:
+        """How far learning from each record is thinned: as the backlog asks for now, or as it was when they were run first."""
+        thin = np.full(len(decoded.records), self.backlog.thin)
+        if not publish:
+            for run in decoded.runs:
+                thinning = self.ledger.holdings[Place(run.topic, run.partition)].thinning
+                thin[run.start : run.stop] = thin_at(thinning, decoded.offsets[run.start : run.stop])
+        return thin
+
+    def _thinned(self, place: Place, first: int) -> Thinning:
+        holding = self.ledger.holdings[place]
+        return thinned(holding.thinning, first, self.backlog.thin, holding.complete)
 
     def _bury(self, rejected: Sequence[Rejected]) -> None:
         if not rejected:
@@ -273,6 +302,8 @@ class Worker:
             return
         done = self._until_done(lambda: self.store.publish(out))
         self.ledger.settle(saving)
+        for place in {Place(one.claim.topic, one.claim.partition) for one in out}:
+            self.ledger.holdings[place].complete = complete[place]
         for claim in done.fenced:
             log.warning("partition was taken by another worker", topic=claim.topic, partition=claim.partition)
             self._forget(Place(claim.topic, claim.partition))
@@ -308,6 +339,8 @@ class Worker:
         """What is due by the clock: commit, silent series, heartbeat."""
         now_us = self.clock()
         self._commit(force=False)
+        if self._source is not None and self.backlog.due(now_us):
+            self._look(self._source, now_us)
         if now_us - self._last["sweep"] >= SWEEP_EVERY_US:
             self._last["sweep"] = now_us
             self._sweep(now_us)
@@ -329,6 +362,14 @@ class Worker:
         self.save(self._due(now_us))
         self._retake(now_us)
 
+    def _look(self, source: KafkaSource, now_us: int) -> None:
+        if self.backlog.look(sum(source.lag().values()), now_us):
+            log.warning(
+                "learning is thinned" if self.backlog.thin > 1 else "learning is whole again",
+                learn_at_every=self.backlog.thin,
+                waiting=self.backlog.waiting,
+            )
+
     def _beat(self) -> None:
         info: dict[str, str | int | float | bool | None] = {
             **self.counts,
@@ -336,6 +377,8 @@ class Worker:
             "host": socket.gethostname(),
             "partitions": len(self.ledger.holdings),
             "series": sum(lane.engine.count for lane in self.lanes.values()),
+            "waiting": self.backlog.waiting,
+            "learn_at_every": self.backlog.thin,
             "unsaved": self.ledger.unsaved(),
         }
         self._until_done(lambda: self.store.beat(self.owner, info, 5 * self.settings.worker.heartbeat / 1e6))

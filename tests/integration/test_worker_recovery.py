@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.deadletters import JsonLinesDeadLetters
@@ -18,6 +19,7 @@ from stream.redis_reader import RedisReader
 from stream.redis_store import RedisStore
 from tests.integration.running import Process, count_forecasts, forecasts, produce, repeated, until, write_config
 from tests.unit.engines import SMALL, observation, record
+from workers.series import Place
 from workers.settings import Settings
 from workers.worker import Worker
 
@@ -62,6 +64,37 @@ def test_a_batch_that_is_broken_off_is_run_again_whole(tmp_path: Path, redis_url
     assert not repeated(found)
     assert [one.value for one in found] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
     assert len((tmp_path / "b").read_text().splitlines()) == 1
+
+
+def _states(worker: Worker) -> dict[str, dict[str, Any]]:
+    (lane,) = worker.lanes.values()
+    return {series.name: lane.engine.snapshot(series)[0] for series in lane.engine.series}
+
+
+def test_records_that_are_run_again_are_learnt_from_as_they_were_the_first_time(
+    tmp_path: Path, redis_url: str, namespace: str
+) -> None:
+    letters = JsonLinesDeadLetters(tmp_path / "a")
+    calm, killed = (_worker(redis_url, name, letters) for name in (f"{namespace}-calm", namespace))
+    for number, thin in enumerate([1, 4, 4, 2, 1, 8]):
+        for worker in (calm, killed):
+            worker.backlog.thin = thin
+            worker.batch(_observed(range(30 * number, 30 * (number + 1))))
+            if number == 1:
+                worker.save(worker.ledger.all_unsaved())
+    # Killed here, with the states of the second batch saved. The next owner has no backlog, and other batches.
+    again = _worker(redis_url, namespace, letters)
+    for first in range(60, 200, 70):
+        again.batch(_observed(range(first, min(first + 70, 200))))
+    assert again.ledger.holdings[Place("t", 0)].thinning == ((30, 4), (90, 2), (120, 1), (150, 8), (180, 1))
+    calm.backlog.thin = 1
+    calm.batch(_observed(range(180, 200)))
+    told, expected = _states(again), _states(calm)
+    assert told.keys() == expected.keys()
+    for name, arrays in expected.items():
+        for field, array in arrays.items():
+            np.testing.assert_array_equal(told[name][field], array, err_msg=f"{name} {field}")
+    letters.close()
 
 
 def test_a_stale_alert_is_resolved_by_the_worker_that_comes_after(

@@ -65,10 +65,10 @@ class Run:
         self.forecasts: list[Forecast] = []
         self.alerts: list[AlertEvent] = []
 
-    def feed(self, records: Sequence[Record], now_us: int = 0) -> Run:
+    def feed(self, records: Sequence[Record], now_us: int = 0, thin: int | None = None) -> Run:
         """One batch."""
         decoded = self.decoder.decode(records)
-        effects = self.engine.step(decoded, now_us)
+        effects = self.engine.step(decoded, now_us, None if thin is None else np.full(len(records), thin))
         self.alerts += [event for _, event in effects.alerts]
         if (made := effects.forecasts) is not None:
             rows = zip(made.index.tolist(), made.cutoff_us.tolist(), made.quantiles, strict=True)

@@ -208,3 +208,16 @@ def test_a_step_that_is_known_beforehand_gives_forecasts_from_the_first_observat
         run.engine.open(HOME, [])
         run.feed([record(minute, observation("s", minute, minute)) for minute in range(5)])
         assert len(run.forecasts) == count
+
+
+def test_thinned_learning_takes_every_so_many_observations_and_forecasts_all() -> None:
+    records = stream(3, 60)
+    whole, fourth = Run(feed()).feed(records), Run(feed()).feed(records, thin=4)
+    assert len(fourth.forecasts) == len(whole.forecasts)
+    for series in fourth.engine.series:
+        steps = [run.engine.forecaster.fleet.steps[series.row] for run in (whole, fourth)]
+        assert abs(steps[0] / 4 - steps[1]) <= 1
+    in_parts = Run(feed())
+    for at in range(0, len(records), 7):
+        in_parts.feed(records[at : at + 7], thin=4)
+    assert in_parts.by_series() == fourth.by_series()
