@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream.messages import STATES, VERSION, iso
+from stream.messages import STATES, VERSION, iso, iso_column
 
 Floats = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def _encode(columns: ForecastColumns, pieces: Sequence[bytes], places: NDArray[n
         [orjson.dumps(f"{columns.sources[source]}:{offset}:{item}:{name}") for source, offset, item, name in where],
         map(orjson.dumps, columns.series),
         [_STATES[state] for state in columns.state.tolist()],
-        _iso_column(columns.cutoff_us),
+        [text[:-1].encode() for text in iso_column(columns.cutoff_us)],
         [steps[step] for step in columns.step_us.tolist()],
         orjson.dumps(np.ascontiguousarray(columns.value), option=_NUMPY)[1:-1].split(b","),
         _number_texts(_rounded(columns.quantiles, places).transpose(0, 2, 1)),
@@ -202,14 +202,6 @@ def _weight_texts(weights: Floats) -> list[list[bytes]]:
         return [[] for _ in weights]
     text = orjson.dumps(_rounded(weights, np.full(len(weights), WEIGHT_DECIMALS)), option=_NUMPY)
     return [row.split(b",") for row in text[2:-2].split(b"],[")]
-
-
-def _iso_column(times_us: NDArray[np.int64]) -> list[bytes]:
-    """As ``iso``, without the 'Z'."""
-    times = times_us.astype("datetime64[us]")
-    if not (times_us % 1_000_000).any():
-        return [text.encode() for text in np.datetime_as_string(times, unit="s").tolist()]
-    return [text.removesuffix(".000000").encode() for text in np.datetime_as_string(times, unit="us").tolist()]
 
 
 def _check(columns: ForecastColumns) -> None:

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -214,6 +216,14 @@ def iso(time_us: int) -> str:
     seconds, micros = divmod(time_us, 1_000_000)
     time = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
     return time.replace(tzinfo=None).isoformat() + "Z"
+
+
+def iso_column(times_us: NDArray[np.int64]) -> list[str]:
+    """``iso`` of each time [n]."""
+    times = times_us.astype("datetime64[us]")
+    if not (times_us % 1_000_000).any():
+        return [f"{text}Z" for text in np.datetime_as_string(times, unit="s").tolist()]
+    return [text.removesuffix(".000000") + "Z" for text in np.datetime_as_string(times, unit="us").tolist()]
 
 
 def time_us(time: datetime) -> int:

@@ -13,8 +13,9 @@ from stream.records import Decoded
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, RedisStore
 from workers.adoption import load_model
+from workers.cards import cards
 from workers.engine import Effects, Engine, Place
-from workers.publishing import alert_message, cards, encode
+from workers.publishing import alert_message, encode
 from workers.series import Rows, Series
 from workers.settings import FeedSettings, Settings
 
@@ -88,7 +89,9 @@ class Lane:
     ) -> dict[Place, PartitionPublication]:
         """What is to be published for each partition whose records ``spans`` (first and last offset) the batch held."""
         texts = encode(self.engine, effects.forecasts, decoded, now_us) if effects.forecasts else {}
-        due = self._due_for_cards(effects.touched.rows, now_us)
+        due: dict[Place, list[Series]] = {}
+        for series in self._due_for_cards(effects.touched.rows, now_us):
+            due.setdefault(series.place, []).append(series)
         return {
             place: PartitionPublication(
                 claim=claims[place],
@@ -96,7 +99,7 @@ class Lane:
                 first_offset=first,
                 offset=last,
                 forecasts=texts.get(place, ()),
-                cards=cards(self.engine, [series for series in due if series.place == place], now_us),
+                cards=cards(self.engine, due.get(place, ()), now_us),
                 alerts=[
                     alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
                 ],

@@ -11,8 +11,8 @@ from models.checkpoint import pack, unpack
 from stream.messages import SeriesCard
 from stream.records import Reason, Record
 from tests.unit.engines import HOME, Run, feed, observation, record, stream
+from workers.cards import cards
 from workers.engine import EXPERTS, Engine
-from workers.publishing import cards
 
 
 def _cutoff_minutes(run: Run) -> list[int]:
@@ -221,3 +221,29 @@ def test_thinned_learning_takes_every_so_many_observations_and_forecasts_all() -
     for at in range(0, len(records), 7):
         in_parts.feed(records[at : at + 7], thin=4)
     assert in_parts.by_series() == fourth.by_series()
+
+
+def test_a_card_is_the_public_message_and_tells_what_the_series_has_gone_through() -> None:
+    run = Run(feed())
+    run.feed([record(n, observation("s", n, float(np.sin(n)))) for n in range(40)])
+    run.feed(
+        [
+            record(40, observation("s", 39, 9.0)),
+            record(41, observation("t", 0, 5.0)),
+            record(42, observation("s", 44, 2.5)),
+        ]
+    )
+    assert cards(run.engine, [], 0) == {}
+    texts = cards(run.engine, run.engine.series, 1_794_268_800_000_000)
+    first, other = (SeriesCard.model_validate_json(texts[name]) for name in "st")
+    assert (first.observations, first.gaps, first.duplicates, first.value, first.offset) == (41, 1, 1, 2.5, 42)
+    assert (first.state, first.model, first.step_s) == ("ready", "gru:untrained", 60.0)
+    assert first.nominal == pytest.approx(0.9)
+    assert first.error_ratio is not None
+    assert first.error is not None
+    assert first.error_last_value is not None
+    assert first.error_ratio == pytest.approx(first.error / first.error_last_value)
+    assert list(first.coverage) == ["0.9", "0.5"]
+    assert sum(first.weights.values()) == pytest.approx(1.0)
+    assert (first.cutoff - other.cutoff).total_seconds() == 44 * 60
+    assert (other.state, other.error, other.coverage) == ("warming", None, {})
