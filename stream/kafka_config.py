@@ -48,7 +48,9 @@ class TopicPartition(NamedTuple):
 
 def to_record(found: Any) -> Record:
     """What kafka-python's consumer gives, as a record of ours."""
-    headers = tuple((name, value if value is not None else b"") for name, value in found.headers)
+    headers: tuple[tuple[str, bytes], ...] = ()
+    if found.headers:
+        headers = tuple((name, value if value is not None else b"") for name, value in found.headers)
     return Record(found.topic, found.partition, found.offset, found.key, found.value, found.timestamp, headers)
 
 

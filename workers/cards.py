@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from models.forecaster import EXPERTS
 from stream.messages import STATES, VERSION, iso, iso_column
 from workers.engine import Engine
-from workers.series import Rows, Series
+from workers.series import Place, Rows, Series
 
 NO_ERROR = 1e-9
 """Below this many window spreads the last value is exact, and no ratio to it says anything."""
 
 
-def cards(engine: Engine, chosen: Sequence[Series], now_us: int) -> dict[str, bytes]:
-    """The cards (``stream.messages.SeriesCard``) of those series that have had a forecast, by name."""
+def cards(engine: Engine, chosen: Sequence[Series], now_us: int) -> dict[Place, dict[str, bytes]]:
+    """The cards (``stream.messages.SeriesCard``) of those series that have had a forecast, by partition and name."""
     rows = np.array([series.row for series in chosen], np.int64)
     had = (engine.forecaster.windows.newest[rows] >= 0) & (engine.forecaster.scores.arrays["score.count"][rows] > 0)
     rows = rows[had]
@@ -29,14 +29,12 @@ def cards(engine: Engine, chosen: Sequence[Series], now_us: int) -> dict[str, by
     columns = _columns(engine, rows)
     told = [series for series, is_there in zip(chosen, had.tolist(), strict=True) if is_there]
     updated = iso(now_us)
-    return {
-        series.name: orjson.dumps(
-            shared
-            | {"series": series.name, "partition": series.place.partition, "updated": updated}
-            | dict(zip(columns, of_series, strict=True))
-        )
-        for series, of_series in zip(told, zip(*columns.values(), strict=True), strict=True)
-    }
+    by_place: dict[Place, dict[str, bytes]] = {}
+    for series, of_series in zip(told, zip(*columns.values(), strict=True), strict=True):
+        own = {"series": series.name, "partition": series.place.partition, "updated": updated}
+        text = orjson.dumps(shared | own | dict(zip(columns, of_series, strict=True)))
+        by_place.setdefault(series.place, {})[series.name] = text
+    return by_place
 
 
 def _columns(engine: Engine, rows: Rows) -> dict[str, Sequence[Any]]:

@@ -89,9 +89,7 @@ class Lane:
     ) -> dict[Place, PartitionPublication]:
         """What is to be published for each partition whose records ``spans`` (first and last offset) the batch held."""
         texts = encode(self.engine, effects.forecasts, decoded, now_us) if effects.forecasts else {}
-        due: dict[Place, list[Series]] = {}
-        for series in self._due_for_cards(effects.touched.rows, now_us):
-            due.setdefault(series.place, []).append(series)
+        told = cards(self.engine, self._due_for_cards(effects.touched.rows, now_us), now_us)
         return {
             place: PartitionPublication(
                 claim=claims[place],
@@ -99,7 +97,7 @@ class Lane:
                 first_offset=first,
                 offset=last,
                 forecasts=texts.get(place, ()),
-                cards=cards(self.engine, due.get(place, ()), now_us),
+                cards=told.get(place, {}),
                 alerts=[
                     alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
                 ],
@@ -120,13 +118,14 @@ class Lane:
     ) -> list[PartitionPublication]:
         """Alerts that the clock brought about, and the cards of ``shown`` series, by partition."""
         places = dict.fromkeys([place for place, _ in effects.alerts] + [series.place for series in shown])
+        told = cards(self.engine, shown, now_us)
         return [
             PartitionPublication(
                 claims[place],
                 self.feed.name,
                 0,
                 -1,
-                cards=cards(self.engine, [series for series in shown if series.place == place], now_us),
+                cards=told.get(place, {}),
                 alerts=[
                     alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
                 ],

@@ -157,7 +157,7 @@ def test_a_series_that_sticks_for_long_keeps_a_card_that_can_be_written() -> Non
     series = run.engine.resident[HOME]["s"]
     # What tens of thousands of equal values leave behind.
     run.engine.forecaster.scores.arrays["score.errors"][series.row, :, 0] = 1.2e-322
-    card = SeriesCard.model_validate_json(cards(run.engine, [series], 0)["s"])
+    card = SeriesCard.model_validate_json(cards(run.engine, [series], 0)[HOME]["s"])
     assert card.error_ratio is None
     run.feed([record(100 + n, observation("s", 40 + n, 1.0)) for n in range(60)])
     assert run.engine.forecaster.scores.arrays["score.errors"][series.row].min() >= 1e-12
@@ -234,7 +234,7 @@ def test_a_card_is_the_public_message_and_tells_what_the_series_has_gone_through
         ]
     )
     assert cards(run.engine, [], 0) == {}
-    texts = cards(run.engine, run.engine.series, 1_794_268_800_000_000)
+    texts = cards(run.engine, run.engine.series, 1_794_268_800_000_000)[HOME]
     first, other = (SeriesCard.model_validate_json(texts[name]) for name in "st")
     assert (first.observations, first.gaps, first.duplicates, first.value, first.offset) == (41, 1, 1, 2.5, 42)
     assert (first.state, first.model, first.step_s) == ("ready", "gru:untrained", 60.0)
