@@ -16,11 +16,12 @@ from workers.series import Place, Rows, Series
 class Forecasts:
     """Forecasts in columns, in the order of their observations: everything [n, ...].
 
-    ``index`` is each one's observation among the decoded, ``row`` its series'; ``record`` and ``item`` say where the observation stands
-    in the decoded records. quantiles [n, H, Q] are in the series' units, and so are the points of the experts [n, H, E], where the engine
-    ``tells_experts``. ``model`` is a number of ``Engine.models``.
+    ``series`` are the names of their series and ``row`` the rows, ``index`` each one's observation among the decoded; ``record`` and
+    ``item`` say where that stands in the decoded records. quantiles [n, H, Q] are in the series' units, and so are the points of the
+    experts [n, H, E], where the engine ``tells_experts``. ``model`` is a number of ``Engine.models``.
     """
 
+    series: list[str]
     index: Rows
     row: Rows
     record: NDArray[np.int32]
@@ -62,8 +63,12 @@ def in_order(parts: list[Forecasts]) -> Forecasts | None:
     if len(parts) <= 1:
         return parts[0] if parts else None
     order = np.argsort(np.concatenate([part.index for part in parts]), kind="stable")
-    names = [one.name for one in fields(Forecasts) if getattr(parts[0], one.name) is not None]
-    return Forecasts(**{name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names})
+    series = [name for part in parts for name in part.series]
+    names = [one.name for one in fields(Forecasts) if isinstance(getattr(parts[0], one.name), np.ndarray)]
+    return Forecasts(
+        series=[series[place] for place in order.tolist()],
+        **{name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names},
+    )
 
 
 def turns(rows: Rows) -> list[Rows]:

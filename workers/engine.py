@@ -131,6 +131,7 @@ class Engine(Residents):
             series.watch()
         made.append(
             Forecasts(
+                series=seen.series if len(rows) == len(seen) else [seen.series[index] for index in picked.tolist()],
                 index=picked,
                 row=rows,
                 record=seen.record[picked],

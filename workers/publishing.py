@@ -16,8 +16,6 @@ def encode(
     engine: Engine, forecasts: Forecasts, decoded: Decoded, issued_us: int
 ) -> dict[Place, list[tuple[str, bytes]]]:
     """Series and forecast as JSON, in order, by partition."""
-    names = decoded.observations.series
-    series = [names[index] for index in forecasts.index.tolist()]
     # Forecasts are in the order of the records, so each run of a partition has a slice of them.
     stops = np.searchsorted(forecasts.record, [run.stop for run in decoded.runs])
     columns = ForecastColumns(
@@ -26,7 +24,7 @@ def encode(
         offset=decoded.offsets[forecasts.record],
         item=forecasts.item,
         feed=engine.feed.name,
-        series=series,
+        series=forecasts.series,
         state=forecasts.ready.astype(np.uint8),
         cutoff_us=forecasts.cutoff_us,
         issued_us=issued_us,
@@ -39,7 +37,7 @@ def encode(
         weights=forecasts.weights,
         experts=EXPERTS,
     )
-    made = list(zip(series, encode_forecasts(columns), strict=True))
+    made = list(zip(forecasts.series, encode_forecasts(columns), strict=True))
     by_place: dict[Place, list[tuple[str, bytes]]] = {}
     start = 0
     for run, stop in zip(decoded.runs, stops.tolist(), strict=True):

@@ -71,9 +71,8 @@ class Run:
         effects = self.engine.step(decoded, now_us, None if thin is None else np.full(len(records), thin))
         self.alerts += [event for _, event in effects.alerts]
         if (made := effects.forecasts) is not None:
-            rows = zip(made.index.tolist(), made.cutoff_us.tolist(), made.quantiles, strict=True)
-            names = decoded.observations.series
-            self.forecasts += [(names[index], cutoff, quantiles.tobytes()) for index, cutoff, quantiles in rows]
+            rows = zip(made.series, made.cutoff_us.tolist(), made.quantiles, strict=True)
+            self.forecasts += [(name, cutoff, quantiles.tobytes()) for name, cutoff, quantiles in rows]
         return self
 
     def by_series(self) -> dict[str, list[tuple[int, bytes]]]:

@@ -81,7 +81,7 @@ def test_new_series_past_the_limit_are_refused_and_the_known_ones_go_on() -> Non
     assert {one.reason for one in effects.rejected} == {Reason.SERIES_LIMIT}
     assert len(effects.rejected) == 4
     assert effects.forecasts is not None
-    assert {decoded.observations.series[index] for index in effects.forecasts.index} == {"s0", "s1"}
+    assert set(effects.forecasts.series) == {"s0", "s1"}
 
 
 def test_an_absurd_value_leaves_the_series_finite_and_forecastable() -> None:

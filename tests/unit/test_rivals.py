@@ -60,14 +60,12 @@ class Clock:
         return self.now
 
 
-class Named:
-    name = "a"
-
-
 def column(slots: list[int]) -> Forecasts:
     n = len(slots)
     return Forecasts(
-        series=[Named()] * n,  # type: ignore[list-item]
+        series=["a"] * n,
+        index=np.arange(n),
+        row=np.zeros(n, np.int64),
         record=np.zeros(n, np.int32),
         item=np.zeros(n, np.int32),
         cutoff_us=np.array(slots) * 10,
@@ -76,7 +74,7 @@ def column(slots: list[int]) -> Forecasts:
         quantiles=np.zeros((n, 2, 1)),
         weights=np.zeros((n, 1)),
         ready=np.zeros(n, bool),
-        model=[""] * n,
+        model=np.zeros(n, np.int32),
     )
 
 

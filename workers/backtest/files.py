@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,7 @@ class Survey:
         """All records of the file in their order. Where it runs backwards they are numbered anew: a series' offsets rise."""
         if not self.backwards:
             return [records[at] for at in self.order.tolist()]
-        return [replace(records[at], offset=number) for number, at in enumerate(self.order.tolist())]
+        return [records[at]._replace(offset=number) for number, at in enumerate(self.order.tolist())]
 
     def records_before(self, time_us: int) -> int:
         """How many records come before ``time_us`` has been reached."""

@@ -42,7 +42,7 @@ class RivalField:
         """Learn the values of these forecasts' cutoffs; the rivals' forecasts [R, H] from there, None where not asked."""
         begun = self._clock()
         points = [
-            self._one(series.name, cutoff // step, value, season_slots(step))
+            self._one(series, cutoff // step, value, season_slots(step))
             for series, cutoff, step, value in zip(
                 made.series, made.cutoff_us.tolist(), made.step_us.tolist(), made.value.tolist(), strict=True
             )

@@ -158,9 +158,10 @@ def backtest(
     for records in _batches(source, options.limit, _adoption(found, prepared)):
         if prepared is not None and result.records == _adoption(found, prepared):
             engine.adopt("trained", prepared.weights)
-        for place in {Place(record.topic, record.partition) for record in records} - set(engine.resident):
-            engine.open(place, ())
         decoded = decoder.decode(records)
+        for run in decoded.runs:
+            if (place := Place(run.topic, run.partition)) not in engine.known:
+                engine.open(place, ())
         if len(decoded.observations):
             now_us = max(now_us, int(decoded.observations.time_us.max()))
         effects = engine.step(decoded, now_us)
@@ -169,7 +170,7 @@ def backtest(
         _take(result, engine, effects)
         _bury(result, decoded.rejected + effects.rejected, dead_letters)
         if output is not None and effects.forecasts is not None:
-            for texts in encode(engine, effects.forecasts, records, now_us).values():
+            for texts in encode(engine, effects.forecasts, decoded, now_us).values():
                 output.writelines(text + b"\n" for _, text in texts)
         progress("forecasting", result.records / total)
     scorer.finish()
@@ -216,7 +217,7 @@ def _take(result: Backtest, engine: Engine, effects: Effects) -> None:
         strict=True,
     )
     for series, cutoff_us, step_us, value, quantiles, experts, others, weights in rows:
-        result.scorer.take(series.name, cutoff_us, step_us, season(step_us), value, quantiles, experts, others, weights)
+        result.scorer.take(series, cutoff_us, step_us, season(step_us), value, quantiles, experts, others, weights)
 
 
 def _bury(result: Backtest, rejected: list[Rejected], dead_letters: DeadLetterSink | None) -> None:
@@ -231,10 +232,10 @@ def _bury(result: Backtest, rejected: list[Rejected], dead_letters: DeadLetterSi
 
 
 def _count(result: Backtest, engine: Engine) -> None:
-    here = [series for by_name in engine.resident.values() for series in by_name.values()]
+    table = engine.table
     counts = {
-        "late": sum(series.late for series in here),
-        "duplicate": sum(series.duplicates for series in here),
-        "filled in late": sum(series.fills for series in here),
+        "late": int(table.late.sum()),
+        "duplicate": int(table.duplicates.sum()),
+        "filled in late": int(table.fills.sum()),
     }
     result.passed_over = {name: count for name, count in counts.items() if count}
