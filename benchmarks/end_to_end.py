@@ -97,7 +97,15 @@ class Bench:
             "model": {"architecture": architecture},
         }
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        config = write_config(self.folder, self.servers, redis.address, run, [settings], dead_letters=f"{run}-dead")
+        config = write_config(
+            self.folder,
+            self.servers,
+            redis.address,
+            run,
+            [settings],
+            dead_letters=f"{run}-dead",
+            worker={"thin_most": 1},
+        )
         text = config.read_text().replace("redis:\n", "redis:\n  forecast_maxlen: 100000000\n")
         config.write_text(text)
         self.workers = [stack.enter_context(Process(config, "worker", "--name", f"w{n}")) for n in range(2)]

@@ -86,8 +86,12 @@ class Decoder:
     ) -> tuple[Observations, list[int]]:
         """The observations of all plain records, and the indices of the others."""
         got, refused = self._parsed(values)
+        if list not in set(map(type, got)):
+            owner, item = np.arange(len(got), dtype=np.int32), np.zeros(len(got), np.int32)
+            observations, failed = self._checked(keys, latest_us, got, owner, item)
+            return observations, sorted([*refused, *failed])
         sizes = [len(one) if type(one) is list else 1 for one in got]
-        if max(sizes, default=0) > self._limits.items_per_record:
+        if max(sizes) > self._limits.items_per_record:
             for index, size in enumerate(sizes):
                 if type(got[index]) is list and size > self._limits.items_per_record:
                     got[index] = []
@@ -96,15 +100,10 @@ class Decoder:
         count = sum(sizes)
         if not count:
             return _Columns(self._channels).observations(), sorted(refused)
-        items: list[Any]
-        if count == len(got) and list not in set(map(type, got)):
-            items = got
-            owner, item = np.arange(count, dtype=np.int32), np.zeros(count, np.int32)
-        else:
-            items = [item for one in got for item in (one if type(one) is list else (one,))]
-            lengths = np.array(sizes)
-            owner = np.repeat(np.arange(len(got), dtype=np.int32), lengths)
-            item = np.arange(count, dtype=np.int32) - np.repeat(lengths.cumsum() - lengths, lengths).astype(np.int32)
+        items = [item for one in got for item in (one if type(one) is list else (one,))]
+        lengths = np.array(sizes)
+        owner = np.repeat(np.arange(len(got), dtype=np.int32), lengths)
+        item = np.arange(count, dtype=np.int32) - np.repeat(lengths.cumsum() - lengths, lengths).astype(np.int32)
         observations, failed = self._checked(keys, latest_us, items, owner, item)
         return observations, sorted([*refused, *failed])
 

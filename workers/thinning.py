@@ -13,8 +13,8 @@ from stream.redis_store import Thinning
 from workers.series import Rows
 
 LOOK_EVERY_US = 1_000_000
-CURRENT_WITHIN_S = 60.0
-"""A backlog that will be gone within this time, as it shrinks now, is left to itself."""
+CURRENT_WITHIN_S = 600.0
+"""A backlog that will be gone within this time, as it shrinks now, is left to itself: history, most often, which is worth learning."""
 CALM_SHARE = 0.25
 """Learning is restored where the backlog is below this share of the limit ..."""
 CALM_LOOKS = 5
