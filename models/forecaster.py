@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arena import Arena, Arrays, Field
-from models.calendar import calendar
 from models.calibration import widen
 from models.fleet import Fleet
 from models.inputs import TARGET_LIMIT, Scales, normalised, patches, replay_cutoffs, seasonal
+from models.lags import LONG_WIDTH, QUICK_WIDTH
+from models.lags import inputs as lag_inputs
 from models.least_squares import LeastSquares
 from models.pending import Pending
 from models.scores import Scores
@@ -28,7 +29,6 @@ from models.windows import Windows
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-EXPERTS = ("last-value", "seasonal-naive", "least-squares", "network")
 MAE_TO_DEVIATION = 1.2533
 """Standard deviation over mean absolute deviation of a normal error: sqrt(pi/2)."""
 
@@ -77,12 +77,19 @@ class Forecaster:
         self.windows = Windows(spec.window_capacity(step_us), spec.channels)
         self.scales = Scales(spec.channels)
         self.fleet = Fleet(spec, seed)
-        self.least_squares = LeastSquares(spec.lags, spec.horizon, spec.rls_forgetting)
-        self.pending = Pending(spec.horizon, len(EXPERTS), len(spec.levels))
-        self.scores = Scores(spec.horizon, len(EXPERTS), len(spec.levels))
+        self.regressions = [
+            LeastSquares(name, width, spec.horizon, forgetting)
+            for name, width, forgetting in (
+                ("least-squares", LONG_WIDTH, spec.rls_forgetting),
+                ("quick-least-squares", QUICK_WIDTH, spec.rls_quick_forgetting),
+            )
+            if name in spec.experts
+        ]
+        self.pending = Pending(spec.horizon, len(spec.experts), len(spec.levels))
+        self.scores = Scores(spec.horizon, len(spec.experts), len(spec.levels))
         self.tells_experts = False
         self.arrays: Arrays = {}
-        self.arena = Arena([self, self.windows, self.scales, self.least_squares, self.pending, self.scores])
+        self.arena = Arena([self, self.windows, self.scales, *self.regressions, self.pending, self.scores])
 
     def fields(self) -> list[Field]:
         """See ``models.arena.Part``: a series' own number, from which its replay draws come."""
@@ -106,9 +113,10 @@ class Forecaster:
     def start(self, rows: Rows, keys: NDArray[np.uint64]) -> None:
         """Begin new series in these rows, from the starting weights."""
         self.windows.clear(rows)
-        self.scales.variance[rows] = 0.0
+        self.scales.clear(rows)
         self.fleet.reset(rows)
-        self.least_squares.reset(rows)
+        for regression in self.regressions:
+            regression.reset(rows)
         self.pending.clear(rows)
         self.scores.reset(rows)
         self.keys[rows] = keys
@@ -144,9 +152,9 @@ class Forecaster:
         steps = patches(centred, seen, beat.time(ends), beat.step_us, spec)
         targets, known = self._targets(rows, ends[:, 1:], low, last[:, 1:, 0], unit)
         learn = (count % (spec.learn_every * thin)) == 0
-        line = np.ascontiguousarray(centred[..., 0])
-        network = self.fleet.step(rows, steps, line.astype(np.float32), targets, known, learn)
-        points, quantiles = self._experts(rows, slots, line[:, 0], last[:, 0, 0], unit, beat, network)
+        line = np.ascontiguousarray(centred[..., 0]).astype(np.float32)
+        network = self.fleet.step(rows, steps, line, targets, known, learn) if "network" in spec.experts else None
+        points, quantiles = self._experts(rows, slots, last[:, 0, 0], unit, beat, network)
         weights = self.scores.arrays["score.weights"][rows]
         mixed = (weights[..., None] * quantiles).sum(2)  # [B, H, Q]
         typical = self.scores.typical(rows)
@@ -173,7 +181,8 @@ class Forecaster:
         target = np.where(
             due.known, np.clip((values[:, None] - due.origin) / unit, -TARGET_LIMIT, TARGET_LIMIT), 0.0
         )  # [B, H]
-        self.least_squares.learn(rows, due.cutoffs, target, due.known)
+        for regression in self.regressions:
+            regression.learn(rows, due.cutoffs, values[:, None] - due.origin, due.known)
         losses: Floats = np.abs(target[..., None] - due.points)
         covered = target[..., None] <= due.quantiles
         error: Floats = target - due.quantiles[..., spec.median]
@@ -194,28 +203,36 @@ class Forecaster:
         return limited.astype(np.float32), known.astype(np.float32)
 
     def _experts(
-        self,
-        rows: Rows,
-        slots: Rows,
-        centred: Floats,
-        last: Floats,
-        unit: Floats,
-        beat: Beat,
-        network: NDArray[np.float32],
+        self, rows: Rows, slots: Rows, last: Floats, unit: Floats, beat: Beat, network: NDArray[np.float32] | None
     ) -> tuple[Floats, Floats]:
-        """Each expert's points [B, H, E] and quantiles [B, H, E, Q], centred and scaled."""
+        """Each expert's points [B, H, E] and quantiles [B, H, E, Q], centred and scaled; ``network`` [B, H, Q] or None."""
         spec = self.spec
         season = np.array([spec.season_slots(int(step)) for step in beat.step_us], np.int64)
-        naive = np.zeros((len(rows), spec.horizon))
-        past = (seasonal(self.windows, rows, slots, season, spec.horizon, last) - last[:, None]) / unit[:, None]
-        regressed = self.least_squares.forecast(rows, slots, centred, calendar(beat.time(slots)))
-        median = network[..., spec.median].astype(np.float64)
-        points = np.stack([naive, past, regressed, median], axis=-1)
-        points = np.clip(points, -TARGET_LIMIT, TARGET_LIMIT)
+        made = [np.zeros((len(rows), spec.horizon))]
+        if "seasonal-naive" in spec.experts:
+            past = seasonal(self.windows, rows, slots, season, spec.horizon, last)
+            made.append((past - last[:, None]) / unit[:, None])
+        made += self._regress(rows, slots, last, unit, season, beat)
+        if network is not None:
+            made.append(network[..., spec.median].astype(np.float64))
+        points = np.clip(np.stack(made, axis=-1), -TARGET_LIMIT, TARGET_LIMIT)
         spreads = self.scores.spread(rows)[..., None] * MAE_TO_DEVIATION * self.normal  # [B, H, E, Q]
         quantiles = points[..., None] + spreads
-        quantiles[:, :, -1] = network
+        if network is not None:
+            quantiles[:, :, -1] = network
         return points, quantiles
+
+    def _regress(self, rows: Rows, slots: Rows, last: Floats, unit: Floats, season: Rows, beat: Beat) -> list[Floats]:
+        """What each least-squares expert says, [B, H], centred and scaled."""
+        if not self.regressions:
+            return []
+        steady = self.scales.steady(rows, last)
+        counts = self.scores.arrays["score.count"][rows]
+        seen = lag_inputs(self.windows, rows, slots, counts, season, beat.time(slots), beat.step_us, steady)
+        return [
+            regression.forecast(rows, slots, *seen[regression.name], steady) / unit[:, None]
+            for regression in self.regressions
+        ]
 
     def snapshot(self, row: int) -> Arrays:
         """Everything of one series as plain arrays; ``restore`` is the exact inverse, into any row of any forecaster of the same spec."""

@@ -27,6 +27,8 @@ class Scales:
     """Observations after which the scale so far bounds what the next may do to it."""
     OUTLIER = 20.0
     LARGEST = 1e150
+    STEADY = 0.0002
+    """As ``SLOWEST``, for the steady scale of channel 0, on which the least-squares experts stand."""
     """Squares beyond it would overflow."""
 
     def __init__(self, channels: int) -> None:
@@ -35,7 +37,7 @@ class Scales:
 
     def fields(self) -> list[Field]:
         """See ``models.arena.Part``."""
-        return [Field("scale.variance", np.float64, (self.channels,))]
+        return [Field("scale.variance", np.float64, (self.channels,)), Field("scale.steady", np.float64)]
 
     @property
     def variance(self) -> Floats:
@@ -54,11 +56,22 @@ class Scales:
         variance = np.where(mask, (away - mean[:, None]) ** 2, 0.0).sum(1) / number
         rate = np.maximum(self.SLOWEST, 1.0 / np.maximum(counts - 1, 1))[:, None]
         self.variance[rows] += rate * (variance - self.variance[rows])
+        steady, pace = self.arrays["scale.steady"], np.maximum(self.STEADY, 1.0 / np.maximum(counts - 1, 1))
+        steady[rows] += pace * (variance[:, 0] - steady[rows])
+
+    def clear(self, rows: Rows) -> None:
+        """Forget the scales of these rows."""
+        self.variance[rows] = 0.0
+        self.arrays["scale.steady"][rows] = 0.0
 
     def of(self, rows: Rows, level: Floats) -> Floats:
         """Scale [B, C], never zero: at least what float64 can just tell apart at the level [B, C]."""
         floor = 1e-12 * np.abs(level) + 1e-12
         return np.maximum(np.sqrt(self.variance[rows]), floor)
+
+    def steady(self, rows: Rows, level: Floats) -> Floats:
+        """Steady scale [B] of channel 0 at the level [B], never zero."""
+        return np.maximum(np.sqrt(self.arrays["scale.steady"][rows]), 1e-12 * np.abs(level) + 1e-12)
 
 
 def normalised(values: Floats, scale: Floats) -> tuple[Floats, Floats]:

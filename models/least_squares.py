@@ -3,6 +3,9 @@
 The gain of a window depends on its inputs alone, so it is computed at the cutoff; lead h is corrected with it h steps later, when its
 target is known. That is the ordinary recursion (Ljung, System Identification, 1999, section 11.2), each lead on its own clock: what a
 lead has learnt is exactly what an undelayed recursion would have learnt from the targets known so far.
+
+Inputs and targets are over a scale that hardly moves. Over the spread of the recent windows, which the network wants, the loud days
+would weigh as little as the quiet ones, and squared errors are made on the loud ones.
 """
 
 from __future__ import annotations
@@ -11,47 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arena import Arrays, Field
-from models.calendar import WIDTH
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-START_VARIANCE = 1.0
-"""Prior variance of a coefficient on scaled inputs: 1 / ridge."""
-TRACE_LIMIT = 100.0
-"""Forgetting stops while the mean of the covariance's diagonal is above this: without excitation it would grow without bound."""
+START_VARIANCE = 0.01
+"""Prior variance of a coefficient on scaled inputs, 1 / ridge: a hundred windows must agree before much is believed."""
+TRACE_LIMIT = 0.1
+"""Forgetting stops while the mean of the covariance's diagonal is above this: without excitation (a sensor that is stuck) it would grow
+without bound, and the first movement after it would be believed too much."""
+TARGET_LIMIT = 20.0
+"""Scaled targets are clipped here."""
+ERROR_LIMIT = 3.0
+"""And the errors that correct the coefficients here (as Huber's loss does, 1964): a spike must not turn them."""
 
 
 class LeastSquares:
-    """N series: covariance [N, D, D], coefficients [N, H, D], and rings of the last H inputs and gains [N, H, D]; D = lags + calendar + 1."""
+    """N series: covariance [N, D, D], coefficients [N, H, D], rings of the last H inputs and gains [N, H, D] and scales [N, H]."""
 
-    def __init__(self, lags: int, horizon: int, forgetting: float) -> None:
-        self.lags, self.horizon, self.forgetting = lags, horizon, forgetting
-        self.width = lags + WIDTH + 1
+    def __init__(self, name: str, width: int, horizon: int, forgetting: float) -> None:
+        """``name`` begins the names of the fields, ``width`` is D."""
+        self.name, self.width, self.horizon, self.forgetting = name, width, horizon, forgetting
         self.arrays: Arrays = {}
 
     def fields(self) -> list[Field]:
         """See ``models.arena.Part``."""
         rings = (self.horizon, self.width)
         return [
-            Field("rls.covariance", np.float64, (self.width, self.width)),
-            Field("rls.coefficients", np.float64, rings),
-            Field("rls.inputs", np.float64, rings),
-            Field("rls.gains", np.float64, rings),
+            Field(f"{self.name}.covariance", np.float64, (self.width, self.width)),
+            Field(f"{self.name}.coefficients", np.float64, rings),
+            Field(f"{self.name}.inputs", np.float64, rings),
+            Field(f"{self.name}.gains", np.float64, rings),
+            Field(f"{self.name}.units", np.float64, (self.horizon,)),
         ]
+
+    def _array(self, name: str) -> Floats:
+        return self.arrays[f"{self.name}.{name}"]
 
     def reset(self, rows: Rows) -> None:
         """Start these rows anew: they forecast the last value."""
-        for name in ("rls.coefficients", "rls.inputs", "rls.gains"):
-            self.arrays[name][rows] = 0.0
-        self.arrays["rls.covariance"][rows] = START_VARIANCE * np.eye(self.width)
+        for name in ("coefficients", "inputs", "gains", "units"):
+            self._array(name)[rows] = 0.0
+        self._array("covariance")[rows] = START_VARIANCE * np.eye(self.width)
 
-    def forecast(self, rows: Rows, slots: Rows, centred: Floats, season: Floats) -> Floats:
-        """Forecast [B, H], centred and scaled as the inputs: ``centred`` [B, >=lags] window minus its last value, ``season`` [B, 4].
+    def forecast(self, rows: Rows, slots: Rows, inputs: Floats, alive: NDArray[np.bool_], unit: Floats) -> Floats:
+        """Forecast [B, H] of what is added to the newest value, in the series' own units.
 
-        Also takes the window's gain, for ``learn`` to use when its targets are known.
+        ``inputs`` [B, D] are over ``unit`` [B]. Those not ``alive`` [B, D] are 0 for this series, and stay as at the start. Also takes
+        the window's gain, for ``learn`` to use when its targets are known.
         """
-        inputs = np.concatenate([centred[:, -self.lags :], season, np.ones((len(rows), 1))], axis=1)
-        covariance = self.arrays["rls.covariance"][rows]
+        covariance = self._array("covariance")[rows]
         product = np.matmul(covariance, inputs[:, :, None])  # [B, D, 1]
         spread = np.matmul(inputs[:, None, :], product)  # [B, 1, 1]
         gain = product / (self.forgetting + spread)
@@ -60,19 +71,30 @@ class LeastSquares:
         divisor = np.where(size < TRACE_LIMIT, self.forgetting, 1.0)[:, None, None]
         covariance = covariance / divisor
         # Rounding breaks the symmetry that the recursion needs to stay positive.
-        self.arrays["rls.covariance"][rows] = 0.5 * (covariance + covariance.transpose(0, 2, 1))
+        covariance = 0.5 * (covariance + covariance.transpose(0, 2, 1))
+        diagonal = np.arange(self.width)
+        covariance[:, diagonal, diagonal] = np.where(alive, covariance[:, diagonal, diagonal], START_VARIANCE)
+        self._array("covariance")[rows] = covariance
         at = slots % self.horizon
-        self.arrays["rls.inputs"][rows, at] = inputs
-        self.arrays["rls.gains"][rows, at] = gain[:, :, 0]
-        made: Floats = np.matmul(self.arrays["rls.coefficients"][rows], inputs[:, :, None])[:, :, 0]
-        return made
+        self._array("inputs")[rows, at] = inputs
+        self._array("gains")[rows, at] = gain[:, :, 0]
+        self._array("units")[rows, at] = unit
+        made: Floats = np.matmul(self._array("coefficients")[rows], inputs[:, :, None])[:, :, 0]
+        return made * unit[:, None]
 
-    def learn(self, rows: Rows, cutoffs: Rows, targets: Floats, known: NDArray[np.bool_]) -> None:
-        """Correct lead h with the window of ``cutoffs`` [B, H] (one per lead) and its target [B, H], centred and scaled as at that cutoff."""
+    def learn(self, rows: Rows, cutoffs: Rows, moved: Floats, known: NDArray[np.bool_]) -> None:
+        """Correct lead h with the window of ``cutoffs`` [B, H] (one per lead) and its target.
+
+        ``moved`` [B, H] is the target minus the value at that cutoff, in the series' own units, where ``known`` [B, H].
+        """
         at = cutoffs % self.horizon
-        inputs = self.arrays["rls.inputs"][rows[:, None], at]  # [B, H, D]
-        gains = self.arrays["rls.gains"][rows[:, None], at]
-        coefficients = self.arrays["rls.coefficients"][rows]
+        inputs = self._array("inputs")[rows[:, None], at]  # [B, H, D]
+        gains = self._array("gains")[rows[:, None], at]
+        unit = self._array("units")[rows[:, None], at]
+        known = known & (unit > 0)
+        with np.errstate(over="ignore"):  # an absurd value over a tiny scale is clipped like any other
+            targets = np.clip(moved / np.where(known, unit, 1.0), -TARGET_LIMIT, TARGET_LIMIT)
+        coefficients = self._array("coefficients")[rows]
         said = (inputs * coefficients).sum(-1)
-        error = np.where(known, np.clip(targets - said, -20.0, 20.0), 0.0)
-        self.arrays["rls.coefficients"][rows] = coefficients + gains * error[:, :, None]
+        error = np.where(known, np.clip(targets - said, -ERROR_LIMIT, ERROR_LIMIT), 0.0)
+        self._array("coefficients")[rows] = coefficients + gains * error[:, :, None]

@@ -15,6 +15,8 @@ Rows = NDArray[np.int64]
 
 ERROR_RATE = 0.02
 """Weight of the newest error in the running means, once there are 50."""
+SQUARE_RATE = 0.01
+"""The same for the squared errors, in whose units the mixture counts."""
 SLOW_RATE = 0.002
 """The same for the scale on which errors are standardised for the drift tests: slow, so that a change stands out against it."""
 OUTLIER = 5.0
@@ -40,6 +42,7 @@ class Scores:
             Field("score.offsets", np.float64, (horizon, self.levels)),
             Field("score.settled", np.int64, (horizon,)),
             Field("score.mixed", np.float64, (horizon,)),
+            Field("score.squares", np.float64, (horizon, self.experts)),
             Field("score.coverage", np.float64, (self.levels,)),
             Field("score.slow", np.float64),
             Field("score.count", np.int64),
@@ -93,10 +96,17 @@ class Scores:
         settled = arrays["score.settled"][rows]
         rate = np.maximum(ERROR_RATE, 1.0 / np.maximum(settled, 1))
         mixed = arrays["score.mixed"][rows]
-        typical = np.maximum(mixed, 1e-9)[..., None]
+        squares = arrays["score.squares"][rows]
         arrays["score.weights"][rows] = reweigh(
-            arrays["score.weights"][rows], losses / typical, known, spec.mixture_rate, spec.mixture_share
+            arrays["score.weights"][rows],
+            losses * losses,
+            squares,
+            known & (settled > 1),
+            spec.mixture_rate,
+            spec.mixture_share,
         )
+        fresh = (known * np.maximum(SQUARE_RATE, 1.0 / np.maximum(settled, 1)))[..., None]
+        arrays["score.squares"][rows] = np.maximum(squares + fresh * (losses * losses - squares), SMALLEST**2)
         pace = (spec.calibration_rate + 1.0 / (settled + 10.0))[..., None]
         arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, pace)
         errors = arrays["score.errors"][rows]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+EXPERTS = ("last-value", "seasonal-naive", "least-squares", "quick-least-squares", "network")
+"""All experts there are, in the order in which their weights are reported."""
 DAY_US = 86_400_000_000
 LONGEST_SEASON = 1_440
 """Seasons longer than this many slots (a day of minutes) are not kept in the window: the seasonal expert then abstains."""
@@ -15,6 +17,7 @@ class ModelSpec:
     """Sizes and constants of one feed's forecasters.
 
     Rates are per fine-tuning step. ``levels`` are probabilities, ascending, symmetric not required, 0.5 among them.
+    ``experts`` are those that the mixture has, in the order of ``EXPERTS``; "last-value" is always among them.
     ``season`` is in slots; 0 means a day of the series' own step, where that is at most ``LONGEST_SEASON`` slots.
     """
 
@@ -33,11 +36,12 @@ class ModelSpec:
     online_rate: float = 2e-4
     settle_steps: int = 200
     clip: float = 1.0
-    rls_lags: int = 32
+    experts: tuple[str, ...] = EXPERTS
     rls_forgetting: float = 0.9998
+    rls_quick_forgetting: float = 0.999
     mixture_rate: float = 0.1
-    mixture_share: float = 0.002
-    calibration_rate: float = 0.05
+    mixture_share: float = 0.01
+    calibration_rate: float = 0.15
 
     def __post_init__(self) -> None:
         def refuse(name: str, rule: str) -> None:
@@ -58,16 +62,13 @@ class ModelSpec:
             refuse("levels", "must ascend, without repeats, and hold 0.5")
         if not all(0.0 < level < 1.0 for level in self.levels):
             refuse("levels", "must lie between 0 and 1")
+        if list(self.experts) != [name for name in EXPERTS if name in self.experts] or EXPERTS[0] not in self.experts:
+            refuse("experts", f"must be {EXPERTS[0]} and any others of {', '.join(EXPERTS[1:])}, in this order")
 
     @property
     def median(self) -> int:
         """Index of the level 0.5."""
         return self.levels.index(0.5)
-
-    @property
-    def lags(self) -> int:
-        """Lags that the least-squares expert sees."""
-        return min(self.rls_lags, self.context)
 
     @property
     def ready_after(self) -> int:
@@ -84,11 +85,13 @@ class ModelSpec:
     def window_capacity(self, step_us: int) -> int:
         """Slots that a series' ring must hold. ``step_us`` 0 (inferred per series) reserves the longest season."""
         season = self.season_slots(step_us) if step_us > 0 else (self.season or LONGEST_SEASON)
-        return max(self.context + self.horizon + self.history, season + self.horizon + 1)
+        # The least-squares expert looks two seasons back, where they are not overlong.
+        again = 2 * season + 1 if season <= LONGEST_SEASON // 2 else 0
+        return max(self.context + self.horizon + self.history, season + self.horizon + 1, again)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON would hold it."""
-        return asdict(self) | {"levels": list(self.levels)}
+        return asdict(self) | {"levels": list(self.levels), "experts": list(self.experts)}
 
     @classmethod
     def from_dict(cls, entries: dict[str, Any]) -> ModelSpec:
@@ -96,4 +99,4 @@ class ModelSpec:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(entries) - known):
             raise ValueError(f"unknown model settings: {', '.join(unknown)}")
-        return cls(**(entries | {"levels": tuple(entries["levels"])} if "levels" in entries else entries))
+        return cls(**entries | {name: tuple(entries[name]) for name in ("levels", "experts") if name in entries})

@@ -108,3 +108,9 @@ class Windows:
         row, at = rows[:, None], slots % self.capacity
         inside = (slots >= self.first[row]) & (slots <= self.newest[row])
         return self.values[row, at, 0], inside & self.seen[row, at]
+
+    def line(self, rows: Rows, slots: Rows) -> Floats:
+        """Channel 0 at ``slots`` [B, K], none after the newest; before a series' first its first value."""
+        row = rows[:, None]
+        held: Floats = self.values[row, np.maximum(slots, self.first[row]) % self.capacity, 0]
+        return held

@@ -9,7 +9,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.forecaster import EXPERTS
 from stream.messages import STATES, VERSION, iso, iso_column
 from workers.engine import Engine
 from workers.series import Place, Rows, Series
@@ -55,7 +54,8 @@ def _columns(engine: Engine, rows: Rows) -> dict[str, Sequence[Any]]:
         **{name: _where(judged, numbers) for name, numbers in spread.items()},
         **_coverage(engine, rows, judged),
         "weights": [
-            dict(zip(EXPERTS, of_row, strict=True)) for of_row in scores["score.weights"][rows].mean(1).tolist()
+            dict(zip(engine.spec.experts, of_row, strict=True))
+            for of_row in scores["score.weights"][rows].mean(1).tolist()
         ],
         "value": _newest_values(engine, rows, newest)[:, 0].tolist(),
         "offset": np.maximum(table.applied[rows], 0).tolist(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.forecaster import EXPERTS
 from stream.encode import ForecastColumns, encode_forecasts
 from stream.messages import AlertMessage, iso
 from stream.records import Decoded
@@ -35,7 +34,7 @@ def encode(
         models=engine.models,
         model=forecasts.model,
         weights=forecasts.weights,
-        experts=EXPERTS,
+        experts=engine.spec.experts,
     )
     made = list(zip(forecasts.series, encode_forecasts(columns), strict=True))
     by_place: dict[Place, list[tuple[str, bytes]]] = {}

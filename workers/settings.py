@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from models.spec import ModelSpec
+from models.spec import EXPERTS, ModelSpec
 from stream.fields import FieldMapping, Limits
 from workers.durations import Duration, parse_duration
 
@@ -63,6 +63,7 @@ class RedisSettings(Section):
 class ModelSettings(Section):
     """The network of a feed and how it learns."""
 
+    experts: tuple[str, ...] = EXPERTS
     architecture: str = "gru"
     hidden: int = Field(default=32, ge=4, le=256)
     patch: int = Field(default=8, ge=1, le=96)

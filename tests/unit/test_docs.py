@@ -273,7 +273,7 @@ def test_a_series_state_is_as_large_as_the_docs_say(architecture: str) -> None:
 def test_the_numbers_of_an_alert_are_those_of_the_code() -> None:
     from models.drift import BIGGEST, NEWEST, DriftSettings
     from models.inputs import INPUT_LIMIT, TARGET_LIMIT
-    from models.spec import ModelSpec
+    from models.lags import LONG_WIDTH, QUICK_WIDTH
     from workers.alerts import ADAPTED_AFTER, CALM, drift_severity
 
     text = " ".join(text_of("how-it-works.md").split())
@@ -283,7 +283,8 @@ def test_the_numbers_of_an_alert_are_those_of_the_code() -> None:
         f"after {ADAPTED_AFTER} errors without a further detection",
         f"`minimum_rise` ({DriftSettings().minimum_rise})",
         f"Inputs are clipped at {INPUT_LIMIT:g} spreads, targets and forecasts at {TARGET_LIMIT:g}",
-        f"on the last {ModelSpec().lags} values",
+        f"{LONG_WIDTH} inputs",
+        f"{QUICK_WIDTH} inputs",
         "`critical` from a rise of 4 on, `warning` from 2 on",
     ):
         assert phrase in text, phrase

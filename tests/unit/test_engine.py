@@ -12,7 +12,7 @@ from stream.messages import SeriesCard
 from stream.records import Reason, Record
 from tests.unit.engines import HOME, Run, feed, observation, record, stream
 from workers.cards import cards
-from workers.engine import EXPERTS, Engine
+from workers.engine import Engine
 
 
 def _cutoff_minutes(run: Run) -> list[int]:
@@ -195,8 +195,8 @@ def test_what_each_expert_says_is_told_on_request_and_changes_nothing() -> None:
     silent.feed(records)
     assert made is not None
     assert made.experts is not None
-    assert made.experts.shape == (len(made.series), 4, len(EXPERTS))
-    last = made.experts[..., EXPERTS.index("last-value")]
+    assert made.experts.shape == (len(made.series), 4, len(telling.engine.spec.experts))
+    last = made.experts[..., telling.engine.spec.experts.index("last-value")]
     assert np.allclose(last, made.value[:, None])
     assert [one[2] for one in silent.forecasts] == [quantiles.tobytes() for quantiles in made.quantiles]
 

@@ -17,7 +17,7 @@ from workers.alerts import AlertEvent
 from workers.backtest.files import Arranged, Survey, open_source, read, survey
 from workers.backtest.protocol import Prepared, boundaries, prepare
 from workers.backtest.rivals import RivalField
-from workers.engine import EXPERTS, Effects, Engine, Place
+from workers.engine import Effects, Engine, Place
 from workers.publishing import encode
 from workers.scoring import Scorer
 from workers.settings import FeedSettings
@@ -147,7 +147,7 @@ def backtest(
     scorer = Scorer(
         feed.horizon,
         feed.levels,
-        experts=EXPERTS,
+        experts=engine.spec.experts,
         rivals=rivals.names if rivals else (),
         units=prepared.deviations if prepared else None,
         from_us=prepared.boundaries.score_us if prepared else 0,
