@@ -41,7 +41,7 @@ class ModelSpec:
     rls_quick_forgetting: float = 0.999
     mixture_rate: float = 0.1
     mixture_share: float = 0.01
-    calibration_rate: float = 0.15
+    calibration_rate: float = 0.05
 
     def __post_init__(self) -> None:
         def refuse(name: str, rule: str) -> None:
