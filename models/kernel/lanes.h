@@ -3,12 +3,13 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "job.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -17,11 +18,13 @@
 namespace tidecast::TIDECAST_LEVEL {
 
 #if defined(__AVX512F__)
-constexpr int WIDTH = 16;
+constexpr int WIDTH = 16, REGISTERS = 32;
 #elif defined(__AVX2__)
-constexpr int WIDTH = 8;
+constexpr int WIDTH = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int WIDTH = 4, REGISTERS = 32;
 #else
-constexpr int WIDTH = 4;
+constexpr int WIDTH = 4, REGISTERS = 16;
 #endif
 
 typedef float Vec __attribute__((vector_size(WIDTH * sizeof(float))));
@@ -45,10 +48,15 @@ INLINE float sum(Vec value) {
     return total;
 }
 
-// The one operation that vector arithmetic has no name for.
+// The operations that vector arithmetic has no name for, or that a compiler does not find in it.
+
+#if defined(__AVX512F__)
+constexpr __mmask16 ALL = 0xffff; // lanes; the forms without a mask make GCC 12 warn about its own header
+#endif
+
 INLINE Vec square_root(Vec value) {
 #if defined(__AVX512F__)
-    return (Vec)_mm512_sqrt_ps((__m512)value);
+    return (Vec)_mm512_maskz_sqrt_ps(ALL, (__m512)value);
 #elif defined(__AVX2__)
     return (Vec)_mm256_sqrt_ps((__m256)value);
 #elif defined(__SSE2__)
@@ -61,7 +69,82 @@ INLINE Vec square_root(Vec value) {
 #endif
 }
 
+// Held between two bounds; NaN stays NaN.
+INLINE Vec clamped(Vec value, float low, float high) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_maskz_min_ps(ALL, (__m512)splat(high), _mm512_maskz_max_ps(ALL, (__m512)splat(low), (__m512)value));
+#elif defined(__AVX2__)
+    return (Vec)_mm256_min_ps((__m256)splat(high), _mm256_max_ps((__m256)splat(low), (__m256)value));
+#elif defined(__SSE2__)
+    return (Vec)_mm_min_ps((__m128)splat(high), _mm_max_ps((__m128)splat(low), (__m128)value));
+#else
+    value = value < low ? splat(low) : value;
+    return value > high ? splat(high) : value;
+#endif
+}
+
+// 1 / value to the last digit or two, for values between 1 and 2^126.
+INLINE Vec reciprocal(Vec value) {
+#if defined(__AVX512F__)
+    const Vec guess = (Vec)_mm512_maskz_rcp14_ps(ALL, (__m512)value); // to 14 bits, which Newton's step doubles
+    return guess + guess * (1.0f - value * guess);
+#else
+    return 1.0f / value;
+#endif
+}
+
+// Small numbers count as zero while it lives: processors take a hundred times as long for those below 1e-38.
+class Flushing {
+  public:
+#if defined(__SSE2__)
+    Flushing() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); } // flush to zero, denormals are zero
+    ~Flushing() { _mm_setcsr(before_); }
+    Flushing(const Flushing &) = delete;
+    Flushing &operator=(const Flushing &) = delete;
+
+  private:
+    unsigned before_;
+#else
+    Flushing() {} // elsewhere they cost little
+    ~Flushing() {}
+#endif
+};
+
 // Floats from one row to the next of a matrix whose rows are whole registers.
 INLINE Index padded(Index width) { return (width + WIDTH - 1) / WIDTH * WIDTH; }
+
+// Registers a[i] and b[i] dealt out like two packs of cards: a0 b0 a1 b1 ..., from `first` on.
+template <int FIRST, int... I> INLINE Vec shuffled(Vec a, Vec b, std::integer_sequence<int, I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, (FIRST + I / 2 + (I % 2) * WIDTH)...);
+#else
+    const Bits places = {static_cast<std::uint32_t>(FIRST + I / 2 + (I % 2) * WIDTH)...};
+    return __builtin_shuffle(a, b, places);
+#endif
+}
+
+// A square of WIDTH rows, of which the first `present` are there and the others zero, transposed: in as many rounds of dealing out as WIDTH
+// has binary digits.
+INLINE void transpose_square(const float *from, Index from_row, Index present, float *to, Index to_row) {
+    using Lanes = std::make_integer_sequence<int, WIDTH>;
+    Vec rows[WIDTH], dealt[WIDTH];
+    for (int i = 0; i < WIDTH; ++i) rows[i] = i < present ? load(from + i * from_row) : Vec{};
+    for (int round = 1; round < WIDTH; round *= 2) {
+        for (int i = 0; i < WIDTH / 2; ++i) {
+            dealt[2 * i] = shuffled<0>(rows[i], rows[i + WIDTH / 2], Lanes{});
+            dealt[2 * i + 1] = shuffled<WIDTH / 2>(rows[i], rows[i + WIDTH / 2], Lanes{});
+        }
+        for (int i = 0; i < WIDTH; ++i) rows[i] = dealt[i];
+    }
+    for (int i = 0; i < WIDTH; ++i) store(to + i * to_row, rows[i]);
+}
+
+// from [rows, columns] transposed: to [columns, padded(rows)]. Reads and writes `columns` rounded up to whole registers.
+static void transpose(Index rows, Index columns, const float *from, Index from_row, float *to) {
+    const Index to_row = padded(rows);
+    for (Index c = 0; c < columns; c += WIDTH)
+        for (Index r = 0; r < rows; r += WIDTH)
+            transpose_square(from + r * from_row + c, from_row, rows - r, to + c * to_row + r, to_row);
+}
 
 } // namespace tidecast::TIDECAST_LEVEL

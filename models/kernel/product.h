@@ -11,7 +11,7 @@ struct Left {
     Index row, depth;
 };
 
-// Rows of whole registers, this many floats apart.
+// Rows of whole registers, this many floats apart. Where they are further apart than wide, or nearer, that is the caller's affair.
 struct Panel {
     const float *at;
     Index row;
@@ -23,27 +23,34 @@ struct Into {
 };
 
 // Registers of a block's rows: with four rows, as many as leave room for the factors among the processor's registers.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int BROAD = 6;
-#else
-constexpr int BROAD = 3;
-#endif
+constexpr int BROAD = REGISTERS == 32 ? 6 : 3;
 constexpr int TALL = 4;
 
+// Sums that do not wait for each other, so that a small block too has enough of them to keep the multipliers busy.
+constexpr int chains_of(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
+
 template <int ROWS, int VECTORS> INLINE void block(Index depth, Left left, Panel right, Panel start, Into into) {
-    Vec sums[ROWS][VECTORS];
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] = start.at ? load(start.at + r * start.row + v * WIDTH) : Vec{};
-    for (Index k = 0; k < depth; ++k) {
-        Vec line[VECTORS];
-        for (int v = 0; v < VECTORS; ++v) line[v] = load(right.at + k * right.row + v * WIDTH);
+    constexpr int CHAINS = chains_of(ROWS * VECTORS);
+    Vec sums[CHAINS][ROWS][VECTORS] = {};
+    if (start.at)
+        for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < VECTORS; ++v) sums[0][r][v] = load(start.at + r * start.row + v * WIDTH);
+    const auto add = [&](int c, Index k) __attribute__((always_inline)) {
         for (int r = 0; r < ROWS; ++r) {
             const float factor = left.at[r * left.row + k * left.depth];
-            for (int v = 0; v < VECTORS; ++v) sums[r][v] += factor * line[v];
+            for (int v = 0; v < VECTORS; ++v) sums[c][r][v] += factor * load(right.at + k * right.row + v * WIDTH);
         }
-    }
+    };
+    Index k = 0;
+    for (; k + CHAINS <= depth; k += CHAINS)
+        for (int c = 0; c < CHAINS; ++c) add(c, k + c);
+    for (; k < depth; ++k) add(0, k);
     for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) store(into.at + r * into.row + v * WIDTH, sums[r][v]);
+        for (int v = 0; v < VECTORS; ++v) {
+            Vec total = sums[0][r][v];
+            for (int c = 1; c < CHAINS; ++c) total += sums[c][r][v];
+            store(into.at + r * into.row + v * WIDTH, total);
+        }
 }
 
 // A strip of the result, VECTORS registers wide.
@@ -66,12 +73,16 @@ template <int VECTORS> static void strip(Index rows, Index depth, Left left, Pan
 // into [rows, width] = start + left [rows, depth] * right [depth, width]; no start is zero; width in whole registers. start and into
 // may be one.
 static void product(Index rows, Index depth, Index width, Left left, Panel right, Panel start, Into into) {
+    constexpr int EVEN = REGISTERS == 32 ? 4 : 2;
     while (width > 0) {
         Index taken = WIDTH;
-        if (width >= BROAD * WIDTH) {
+        if (width >= BROAD * WIDTH && width % (EVEN * WIDTH) != 0) {
             strip<BROAD>(rows, depth, left, right, start, into);
             taken = BROAD * WIDTH;
-        } else if (BROAD > 2 && width >= 2 * WIDTH) {
+        } else if (width >= EVEN * WIDTH) {
+            strip<EVEN>(rows, depth, left, right, start, into);
+            taken = EVEN * WIDTH;
+        } else if (width >= 2 * WIDTH) {
             strip<2>(rows, depth, left, right, start, into);
             taken = 2 * WIDTH;
         } else {
