@@ -143,10 +143,7 @@ template <class Cell, Index UNITS> class Series {
     void decode() {
         Track tracks[MOST_WINDOWS];
         for (Index l = sizes_.layers; l-- > 0;) {
-            const Layer &layer = at_.layers[l];
             const bool top = l == sizes_.layers - 1;
-            transpose(sizes_.hidden, at_.width, layer.weights[HIDDEN], at_.width, layer.turned);
-            if (l > 0) transpose(sizes_.hidden, at_.width, layer.weights[INPUT], at_.width, layer.turned_input);
             std::memset(at_.cell_carry, 0, sizes_.windows * at_.units * sizeof(float));
             if (!top) std::memset(at_.carry, 0, sizes_.windows * at_.units * sizeof(float));
             for (Index r = 1, taken; r < sizes_.windows; r += taken) {

@@ -91,9 +91,9 @@ static void head_backward(const Sizes &sizes, const Workspace &at, const float *
     outer(sizes.hidden, learnt, at.outputs, {at.last + at.units, 1, at.units}, out, {at.head_gradient, spread});
     outer(1, learnt, at.outputs, {&one, 0, 0}, out, {at.head_bias_gradient, spread});
     outer(sizes.context, learnt, at.leads, {centred + sizes.context, 1, sizes.context}, median, {at.skip_gradient, sizes.horizon});
-    transpose(sizes.hidden, spread, at.head, spread, at.turned_head);
-    product(learnt, spread, at.units, {out.at, at.outputs, 1}, {at.turned_head, at.units}, {nullptr, 0},
-            {at.carry + at.units, at.units});
+    std::memset(at.carry, 0, sizes.windows * at.units * sizeof(float));
+    for (Index r = 0; r < learnt; ++r)
+        add_dot_products(sizes.hidden, at.outputs, at.head, spread, out.at + r * at.outputs, at.carry + (r + 1) * at.units);
 }
 
 } // namespace tidecast::TIDECAST_LEVEL

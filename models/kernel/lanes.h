@@ -15,6 +15,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+// Before a loop whose registers must not become an array in memory. Its bounds are constants.
+#if defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
 namespace tidecast::TIDECAST_LEVEL {
 
 #if defined(__AVX512F__)
@@ -33,6 +40,17 @@ typedef std::uint32_t Bits __attribute__((vector_size(WIDTH * sizeof(float))));
 INLINE Vec load(const float *from) {
     Vec made;
     std::memcpy(&made, from, sizeof made); // an unaligned load
+    return made;
+}
+
+// The same, into a register of its own: a compiler would else load it again for each sum that it goes into.
+INLINE Vec load_once(const float *from) {
+    Vec made = load(from);
+#if defined(__SSE2__)
+    asm("" : "+v"(made));
+#elif defined(__aarch64__)
+    asm("" : "+w"(made));
+#endif
     return made;
 }
 
@@ -123,28 +141,13 @@ template <int FIRST, int... I> INLINE Vec shuffled(Vec a, Vec b, std::integer_se
 #endif
 }
 
-// A square of WIDTH rows, of which the first `present` are there and the others zero, transposed: in as many rounds of dealing out as WIDTH
-// has binary digits.
-INLINE void transpose_square(const float *from, Index from_row, Index present, float *to, Index to_row) {
+// In lane i the sum of register i: each round deals out two registers of partial sums and adds their halves.
+INLINE Vec sums_of(Vec (&parts)[WIDTH]) {
     using Lanes = std::make_integer_sequence<int, WIDTH>;
-    Vec rows[WIDTH], dealt[WIDTH];
-    for (int i = 0; i < WIDTH; ++i) rows[i] = i < present ? load(from + i * from_row) : Vec{};
-    for (int round = 1; round < WIDTH; round *= 2) {
-        for (int i = 0; i < WIDTH / 2; ++i) {
-            dealt[2 * i] = shuffled<0>(rows[i], rows[i + WIDTH / 2], Lanes{});
-            dealt[2 * i + 1] = shuffled<WIDTH / 2>(rows[i], rows[i + WIDTH / 2], Lanes{});
-        }
-        for (int i = 0; i < WIDTH; ++i) rows[i] = dealt[i];
-    }
-    for (int i = 0; i < WIDTH; ++i) store(to + i * to_row, rows[i]);
-}
-
-// from [rows, columns] transposed: to [columns, padded(rows)]. Reads and writes `columns` rounded up to whole registers.
-static void transpose(Index rows, Index columns, const float *from, Index from_row, float *to) {
-    const Index to_row = padded(rows);
-    for (Index c = 0; c < columns; c += WIDTH)
-        for (Index r = 0; r < rows; r += WIDTH)
-            transpose_square(from + r * from_row + c, from_row, rows - r, to + c * to_row + r, to_row);
+    UNROLLED for (int half = WIDTH / 2; half > 0; half /= 2)
+        UNROLLED for (int i = 0; i < half; ++i)
+            parts[i] = shuffled<0>(parts[i], parts[i + half], Lanes{}) + shuffled<WIDTH / 2>(parts[i], parts[i + half], Lanes{});
+    return parts[0];
 }
 
 } // namespace tidecast::TIDECAST_LEVEL

@@ -33,22 +33,24 @@ template <int ROWS, int VECTORS> INLINE void block(Index depth, Left left, Panel
     constexpr int CHAINS = chains_of(ROWS * VECTORS);
     Vec sums[CHAINS][ROWS][VECTORS] = {};
     if (start.at)
-        for (int r = 0; r < ROWS; ++r)
-            for (int v = 0; v < VECTORS; ++v) sums[0][r][v] = load(start.at + r * start.row + v * WIDTH);
+        UNROLLED for (int r = 0; r < ROWS; ++r)
+            UNROLLED for (int v = 0; v < VECTORS; ++v) sums[0][r][v] = load(start.at + r * start.row + v * WIDTH);
     const auto add = [&](int c, Index k) __attribute__((always_inline)) {
-        for (int r = 0; r < ROWS; ++r) {
+        Vec line[VECTORS];
+        UNROLLED for (int v = 0; v < VECTORS; ++v) line[v] = load(right.at + k * right.row + v * WIDTH);
+        UNROLLED for (int r = 0; r < ROWS; ++r) {
             const float factor = left.at[r * left.row + k * left.depth];
-            for (int v = 0; v < VECTORS; ++v) sums[c][r][v] += factor * load(right.at + k * right.row + v * WIDTH);
+            UNROLLED for (int v = 0; v < VECTORS; ++v) sums[c][r][v] += factor * line[v];
         }
     };
     Index k = 0;
     for (; k + CHAINS <= depth; k += CHAINS)
-        for (int c = 0; c < CHAINS; ++c) add(c, k + c);
+        UNROLLED for (int c = 0; c < CHAINS; ++c) add(c, k + c);
     for (; k < depth; ++k) add(0, k);
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) {
+    UNROLLED for (int r = 0; r < ROWS; ++r)
+        UNROLLED for (int v = 0; v < VECTORS; ++v) {
             Vec total = sums[0][r][v];
-            for (int c = 1; c < CHAINS; ++c) total += sums[c][r][v];
+            UNROLLED for (int c = 1; c < CHAINS; ++c) total += sums[c][r][v];
             store(into.at + r * into.row + v * WIDTH, total);
         }
 }
@@ -92,6 +94,26 @@ static void product(Index rows, Index depth, Index width, Left left, Panel right
         right.at += taken;
         start.at += start.at ? taken : 0;
         into.at += taken;
+    }
+}
+
+// into [rows] += matrix [rows, width] * vector [width], the matrix's rows `row` floats apart, width in whole registers: as many rows at a
+// time as a register has lanes, each with a register of partial sums. So no matrix need be transposed, and nothing be broadcast.
+INLINE void add_dot_products(Index rows, Index width, const float *matrix, Index row, const float *vector, float *into) {
+    for (Index r = 0; r < rows; r += WIDTH) {
+        Vec sums[WIDTH] = {};
+        const float *at = matrix + r * row;
+        if (r + WIDTH <= rows) {
+            for (Index i = 0; i < width; i += WIDTH) {
+                const Vec factor = load(vector + i);
+                UNROLLED for (int n = 0; n < WIDTH; ++n) sums[n] += factor * load(at + n * row + i);
+            }
+        } else {
+            for (Index i = 0; i < width; i += WIDTH)
+                UNROLLED for (int n = 0; n < WIDTH; ++n)
+                    if (r + n < rows) sums[n] += load(vector + i) * load(at + n * row + i);
+        }
+        store(into + r, load(into + r) + sums_of(sums));
     }
 }
 

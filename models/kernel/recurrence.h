@@ -26,43 +26,48 @@ INLINE void tile(const Layer &layer, Index hidden, Index units, const Track *tra
     constexpr int CHAINS = RUNS == 1 ? 2 : 1;
     const Index width = Cell::GATES * units;
     Vec sums[CHAINS][RUNS][Cell::SUMS][VECTORS] = {};
-    for (int g = 0; g < Cell::GATES; ++g)
-        for (int v = 0; v < VECTORS; ++v) {
+    UNROLLED for (int g = 0; g < Cell::GATES; ++g)
+        UNROLLED for (int v = 0; v < VECTORS; ++v) {
             const Index place = g * units + u + v * WIDTH;
             const Vec bias = load(layer.weights[BIAS] + place), inner = load(layer.weights[HIDDEN_BIAS] + place);
-            for (int r = 0; r < RUNS; ++r) {
+            UNROLLED for (int r = 0; r < RUNS; ++r) {
                 sums[0][r][g][v] += inner;
                 sums[0][r][Cell::input_sum(g)][v] += bias;
             }
         }
-    for (Index f = 0; f < layer.features; ++f)
-        for (int r = 0; r < RUNS; ++r) {
-            const float input = tracks[r].inputs[t * tracks[r].input_row + f];
-            for (int g = 0; g < Cell::GATES; ++g)
-                for (int v = 0; v < VECTORS; ++v)
-                    sums[0][r][Cell::input_sum(g)][v] += input * load(layer.weights[INPUT] + f * width + g * units + u + v * WIDTH);
-        }
-    const float *weights = layer.weights[HIDDEN] + u;
+    for (Index f = 0; f < layer.features; ++f) {
+        float inputs[RUNS];
+        for (int r = 0; r < RUNS; ++r) inputs[r] = tracks[r].inputs[t * tracks[r].input_row + f];
+        UNROLLED for (int g = 0; g < Cell::GATES; ++g)
+            UNROLLED for (int v = 0; v < VECTORS; ++v) {
+                const Vec weights = load(layer.weights[INPUT] + f * width + g * units + u + v * WIDTH);
+                UNROLLED for (int r = 0; r < RUNS; ++r) sums[0][r][Cell::input_sum(g)][v] += inputs[r] * weights;
+            }
+    }
+    const float *hidden_weights = layer.weights[HIDDEN] + u, *states[RUNS];
+    for (int r = 0; r < RUNS; ++r) states[r] = tracks[r].states + t * units;
     const auto add = [&](int c, Index k) __attribute__((always_inline)) {
-        for (int r = 0; r < RUNS; ++r) {
-            const float state = tracks[r].states[t * units + k];
-            for (int g = 0; g < Cell::GATES; ++g)
-                for (int v = 0; v < VECTORS; ++v)
-                    sums[c][r][g][v] += state * load(weights + k * width + g * units + v * WIDTH);
-        }
+        float before[RUNS];
+        UNROLLED for (int r = 0; r < RUNS; ++r) before[r] = states[r][k];
+        UNROLLED for (int g = 0; g < Cell::GATES; ++g)
+            UNROLLED for (int v = 0; v < VECTORS; ++v) {
+                const float *place = hidden_weights + k * width + g * units + v * WIDTH;
+                const Vec weights = RUNS > 1 ? load_once(place) : load(place);
+                UNROLLED for (int r = 0; r < RUNS; ++r) sums[c][r][g][v] += before[r] * weights;
+            }
     };
     Index k = 0;
     for (; k + CHAINS <= hidden; k += CHAINS)
-        for (int c = 0; c < CHAINS; ++c) add(c, k + c);
+        UNROLLED for (int c = 0; c < CHAINS; ++c) add(c, k + c);
     for (; k < hidden; ++k) add(0, k);
-    for (int r = 0; r < RUNS; ++r)
-        for (int v = 0; v < VECTORS; ++v) {
+    UNROLLED for (int r = 0; r < RUNS; ++r)
+        UNROLLED for (int v = 0; v < VECTORS; ++v) {
             const Track &track = tracks[r];
             const Index place = t * units + u + v * WIDTH;
             Vec total[Cell::SUMS];
-            for (int s = 0; s < Cell::SUMS; ++s) {
+            UNROLLED for (int s = 0; s < Cell::SUMS; ++s) {
                 total[s] = sums[0][r][s][v];
-                for (int c = 1; c < CHAINS; ++c) total[s] += sums[c][r][s][v];
+                UNROLLED for (int c = 1; c < CHAINS; ++c) total[s] += sums[c][r][s][v];
             }
             Cell::forward(total, {track.states + place, track.states + place + units, track.cells + place,
                                   track.cells + place + units, track.kept + t * track.kept_row + u + v * WIDTH, units});
@@ -82,21 +87,11 @@ static void forward(const Sizes &sizes, const Layer &layer, const Track *tracks,
     }
 }
 
-// What the sums' gradients at one step give the state before it, by the transposed hidden weights, added to carry.
-template <class Cell, Index UNITS, int RUNS>
-INLINE void pass_back(const float *turned, Index units, const float *kept, Index run_row, float *carry) {
-    Index u = 0;
-    for (; u + 2 * WIDTH <= units; u += 2 * WIDTH)
-        block<RUNS, 2>(Cell::GATES * units, {kept, run_row, 1}, {turned + u, units}, {carry + u, units}, {carry + u, units});
-    for (; u < units; u += WIDTH)
-        block<RUNS, 1>(Cell::GATES * units, {kept, run_row, 1}, {turned + u, units}, {carry + u, units}, {carry + u, units});
-}
-
 // RUNS learnt runs from `first` on, from the gradient of their last states in `carry`; `from_above` says that a layer above gives each of
 // their states a gradient.
 template <class Cell, Index UNITS, int RUNS>
 static void backward(const Sizes &sizes, const Workspace &at, Index l, Index first, bool from_above, Ahead &next) {
-    const Index units = UNITS ? UNITS : at.units, row = Cell::KEPT * units, run_row = at.longest * row;
+    const Index hidden = UNITS ? UNITS : sizes.hidden, units = UNITS ? UNITS : at.units, row = Cell::KEPT * units;
     const Layer &layer = at.layers[l];
     float *carry = at.carry + first * units;
     for (Index t = sizes.steps; t-- > 0;) {
@@ -113,7 +108,9 @@ static void backward(const Sizes &sizes, const Workspace &at, Index l, Index fir
                 store(carry + r * units + u, direct);
             }
         }
-        if (t > 0) pass_back<Cell, UNITS, RUNS>(layer.turned, units, at.kept(l, first) + t * row, run_row, carry);
+        for (int r = 0; t > 0 && r < RUNS; ++r)
+            add_dot_products(hidden, Cell::GATES * units, layer.weights[HIDDEN], Cell::GATES * units,
+                             at.kept(l, first + r) + t * row, carry + r * units);
     }
 }
 
@@ -140,9 +137,12 @@ template <class Cell> static void gather(const Sizes &sizes, const Workspace &at
         std::memcpy(layer.gradients[BIAS], layer.gradients[HIDDEN_BIAS], LAST * units * sizeof(float));
         if (l == 0) continue;
         float *given = at.given(l - 1, r);
-        product(S, LAST * units, units, {kept, row, 1}, {layer.turned_input, units}, {nullptr, 0}, {given, units});
-        product(S, units, units, {kept + Cell::input_sum(LAST) * units, row, 1}, {layer.turned_input + LAST * units * units, units},
-                {given, units}, {given, units});
+        std::memset(given, 0, S * units * sizeof(float));
+        for (Index t = 0; t < S; ++t, kept += row, given += units) {
+            const float *input_weights = layer.weights[INPUT];
+            add_dot_products(sizes.hidden, LAST * units, input_weights, width, kept, given);
+            add_dot_products(sizes.hidden, units, input_weights + LAST * units, width, kept + Cell::input_sum(LAST) * units, given);
+        }
     }
 }
 

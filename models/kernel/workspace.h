@@ -29,12 +29,10 @@ INLINE Shape shape_of(const Sizes &sizes, Index layer, int parameter) {
 struct Layer {
     Index features;
     float *weights[PARAMETERS], *gradients[PARAMETERS];
-    float *turned;       // [gates * U, U] hidden weights, transposed
-    float *turned_input; // [gates * U, U] input weights, transposed, of a layer above another
-    float *states;       // [R, longest+1, U] before each step and after the last
-    float *cells;        // the same of an LSTM
-    float *kept;         // [R, longest, KEPT * U] what a step leaves for the way back; there the gradients of its sums
-    float *given;        // [R, longest, U] gradient of its states that comes from the layer above
+    float *states; // [R, longest+1, U] before each step and after the last
+    float *cells;  // the same of an LSTM
+    float *kept;   // [R, longest, KEPT * U] what a step leaves for the way back; there the gradients of its sums
+    float *given;  // [R, longest, U] gradient of its states that comes from the layer above
 };
 
 struct Workspace {
@@ -43,7 +41,6 @@ struct Workspace {
     Layer layers[MOST_LAYERS];
     float *head, *head_bias, *skip;                            // in the arena: [U, H * Q], [H * Q], [L, H], unpadded
     float *head_gradient, *head_bias_gradient, *skip_gradient; // in `flat`, unpadded
-    float *turned_head;                                        // [H * Q, U]
     float *last;        // [R, U] state that the head reads
     float *carry;       // [R, U] gradient of the state, or the part of it that goes round the hidden weights
     float *cell_carry;  // [R, U] gradient of an LSTM's cell
@@ -81,7 +78,6 @@ struct Workspace {
                 layer.gradients[p] = shape.whole() ? lie(shape.count()) : take(shape.rows * shape.width());
                 if (!shape.whole()) lie(shape.count());
             }
-            layer.turned = take(width * units), layer.turned_input = take(l ? width * units : 0);
             layer.states = take(R * (longest + 1) * units);
             layer.cells = take(sizes.lstm ? R * (longest + 1) * units : 0);
             layer.kept = take(R * longest * blocks * units);
@@ -91,7 +87,6 @@ struct Workspace {
         head_gradient = lie(sizes.hidden * spread), head_bias_gradient = lie(spread);
         skip_gradient = lie(sizes.context * sizes.horizon);
         head = head_bias = skip = nullptr;
-        turned_head = take(outputs * units);
         last = take(R * units), carry = take(R * units), cell_carry = take(R * units);
         out = take(R * outputs), rise = take(R * outputs), slope = take(R * outputs);
         median = take(R * leads), learnt = take(outputs);
