@@ -42,7 +42,8 @@ static void adam(float *states, float *gradient, Index count, const Constants &c
         const Vec square = beta2 * load(second + i) + fresh2 * slope * slope;
         store(first + i, mean);
         store(second + i, square);
-        store(weights + i, pace.keep * load(weights + i) - pace.size * mean / (unroot * square_root(square) + epsilon));
+        const Vec room = unroot * rough_root(square) + epsilon;
+        store(weights + i, pace.keep * load(weights + i) - pace.size * mean * reciprocal(room));
     }
 }
 

@@ -111,6 +111,17 @@ INLINE Vec reciprocal(Vec value) {
 #endif
 }
 
+// The square root of a number that is not negative; of one below 1e-38, any number below 2e-19.
+INLINE Vec rough_root(Vec value) {
+#if defined(__AVX512F__)
+    value = (Vec)_mm512_maskz_max_ps(ALL, (__m512)value, (__m512)splat(1.17549435e-38f));
+    const Vec guess = (Vec)_mm512_maskz_rsqrt14_ps(ALL, (__m512)value), root = value * guess;
+    return root + 0.5f * root * (1.0f - root * guess); // Newton's step, as above
+#else
+    return square_root(value);
+#endif
+}
+
 // Small numbers count as zero while it lives: processors take a hundred times as long for those below 1e-38.
 class Flushing {
   public:
@@ -131,22 +142,26 @@ class Flushing {
 // Floats from one row to the next of a matrix whose rows are whole registers.
 INLINE Index padded(Index width) { return (width + WIDTH - 1) / WIDTH * WIDTH; }
 
-// Registers a[i] and b[i] dealt out like two packs of cards: a0 b0 a1 b1 ..., from `first` on.
-template <int FIRST, int... I> INLINE Vec shuffled(Vec a, Vec b, std::integer_sequence<int, I...>) {
+// Lanes of a, but where a lane's number has the bit DISTANCE, those of b; crossed, each from DISTANCE lanes away.
+template <int DISTANCE, bool CROSSED, int... I> INLINE Vec mingled(Vec a, Vec b, std::integer_sequence<int, I...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-    return __builtin_shufflevector(a, b, (FIRST + I / 2 + (I % 2) * WIDTH)...);
+    return __builtin_shufflevector(a, b, ((CROSSED ? I ^ DISTANCE : I) + (I & DISTANCE ? WIDTH : 0))...);
 #else
-    const Bits places = {static_cast<std::uint32_t>(FIRST + I / 2 + (I % 2) * WIDTH)...};
+    const Bits places = {static_cast<std::uint32_t>((CROSSED ? I ^ DISTANCE : I) + (I & DISTANCE ? WIDTH : 0))...};
     return __builtin_shuffle(a, b, places);
 #endif
 }
 
-// In lane i the sum of register i: each round deals out two registers of partial sums and adds their halves.
-INLINE Vec sums_of(Vec (&parts)[WIDTH]) {
+template <int HALF> INLINE void add_up(Vec *parts) {
     using Lanes = std::make_integer_sequence<int, WIDTH>;
-    UNROLLED for (int half = WIDTH / 2; half > 0; half /= 2)
-        UNROLLED for (int i = 0; i < half; ++i)
-            parts[i] = shuffled<0>(parts[i], parts[i + half], Lanes{}) + shuffled<WIDTH / 2>(parts[i], parts[i + half], Lanes{});
+    UNROLLED for (int i = 0; i < HALF; ++i)
+        parts[i] = mingled<HALF, false>(parts[i], parts[i + HALF], Lanes{}) + mingled<HALF, true>(parts[i], parts[i + HALF], Lanes{});
+    if constexpr (HALF > 1) add_up<HALF / 2>(parts);
+}
+
+// In lane i the sum of register i: each round halves the registers, and doubles how many of them a register has partial sums of.
+INLINE Vec sums_of(Vec (&parts)[WIDTH]) {
+    add_up<WIDTH / 2>(parts);
     return parts[0];
 }
 
