@@ -1,4 +1,4 @@
-"""The compiled kernel (models/kernel/), where it was built: what ``Fleet.step`` does, one series at a time in the processor's cache."""
+"""The compiled kernel (models/kernel/), where it was built: what the reference does, one series at a time in the processor's cache."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from models.batch import Batch, Floats32, Store, ahead_of
 from models.recurrent import GRU, LSTM, Architecture, Sizes
+from models.spec import POLICIES, ModelSpec
 
-Floats32 = NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 
@@ -38,47 +39,46 @@ class Kernel:
         self,
         net: Architecture,
         sizes: Sizes,
-        levels: Floats32,
-        constants: tuple[float, float, float, float],
+        spec: ModelSpec,
+        constants: tuple[float, float, float],
         level: int = -1,
     ) -> None:
-        """``constants`` are the norm to clip to and Adam's beta1, beta2 and epsilon. Raises RuntimeError where there is no kernel."""
+        """``constants`` are Adam's beta1, beta2 and epsilon. Raises RuntimeError where there is no kernel."""
         module = extension()
         if module is None or not covers(net):
             raise RuntimeError(f"there is no compiled kernel for {type(net).__name__} in this installation")
-        self._module, self._sizes, self._levels = module, sizes, levels
-        self._lstm, self._constants, self._level = type(net) is LSTM, constants, level
+        self._module, self._sizes, self._levels = module, sizes, np.array(spec.levels, np.float32)
+        self._settings = {
+            "lstm": type(net) is LSTM,
+            "squared": spec.loss == "mean",
+            "policy": POLICIES.index(spec.policy),
+            "ahead": ahead_of(spec) if spec.policy == "joint" else 0,
+            "hidden": sizes.hidden,
+            "layers": sizes.layers,
+            "median": sizes.median,
+            "constants": (spec.clip, *constants),
+            "level": level,
+        }
 
-    def step(
-        self,
-        arena: Floats32,
-        rows: NDArray[np.int64],
-        patches: Floats32,
-        centred: Floats32,
-        targets: Floats32,
-        known: Floats32,
-        learn: NDArray[np.bool_],
-        size: Floats32,
-        root: Floats32,
-    ) -> Floats32:
-        """Quantiles [B, H, Q] of window 0; rows that ``learn`` are updated in the arena. Raises ValueError where a shape is off.
-
-        ``size`` and ``root`` [B] are Adam's rate over its first bias and the root of its second (``models.fleet.corrections``).
-        """
-        quantiles = np.empty((len(rows), self._sizes.horizon, self._sizes.levels), np.float32)
+    def step(self, store: Store, batch: Batch) -> Floats32:
+        """See ``models.batch.Implementation.step``. Raises ValueError where a shape is off."""
+        quantiles = np.empty((len(batch.rows), self._sizes.horizon, self._sizes.levels), np.float32)
         self._module.step(
-            arena,
-            np.ascontiguousarray(rows, np.int64),
-            *(np.ascontiguousarray(array, np.float32) for array in (patches, centred, targets, known)),
-            np.ascontiguousarray(learn, np.bool_),
-            size,
-            root,
+            store.arena.numpy(),
+            np.ascontiguousarray(batch.rows, np.int64),
+            *map(_floats, (batch.inputs, batch.centred, batch.targets, batch.known)),
+            np.ascontiguousarray(batch.learn, np.bool_),
+            *map(_floats, (batch.size, batch.root, batch.keep)),
             self._levels,
             quantiles,
-            lstm=self._lstm,
-            hidden=self._sizes.hidden,
-            median=self._sizes.median,
-            constants=self._constants,
-            level=self._level,
+            store.states.numpy(),
+            np.ascontiguousarray(batch.moment, np.int64),
+            _floats(batch.fresh),
+            np.ascontiguousarray(batch.counts, np.int64),
+            **self._settings,
         )
         return quantiles
+
+
+def _floats(array: NDArray[np.float32]) -> Floats32:
+    return np.ascontiguousarray(array, np.float32)

@@ -1,14 +1,25 @@
-"""The fleet: one network for each series, all weights stacked in one arena, forecast and fine-tuned in one batched pass.
+"""The fleet: one network for each series, all weights stacked in one arena, forecast and fine-tuned in one call for many series.
 
-The reference implementation is plain torch with autograd, for any architecture; for ours, a compiled kernel does the same many times
-faster (``models/compiled.py``). In both, a row's result depends on its own row alone, which the engine's promise (the same effects
-however the stream is cut into batches) rests on and a property test holds.
+Two implementations of one interface: the reference in plain torch (``models/reference.py``), for any architecture, and for ours a compiled
+kernel (``models/compiled.py``) that does the same many times faster. In both, a row's result depends on its own row alone, which the
+engine's promise (the same effects however the stream is cut into batches) rests on and a property test holds.
+
+``ModelSpec.policy`` says where recurrences begin and end (docs/fleet.md says which to choose):
+
+- ``window``: each of R windows is a recurrence of its own from a state of zero. Window 0 is forecast, the others are learnt. What a forecast
+  sees is its window and nothing else, and any older window can be learnt too.
+- ``joint``: one recurrence from a state of zero over the window of the newest mature cutoff and on to now. It is learnt at that cutoff
+  and forecast at its end, so the steps before the cutoff are taken once and not twice.
+- ``carried``: the state goes on from event to event, and an event takes one new step to its forecast. The states of the last H+K steps are
+  kept in a ring. Learning begins at the oldest of them and goes back through time over the K = ``truncation`` steps to the newest mature
+  cutoff (truncated backpropagation: Williams and Peng 1990). The stored states were made by weights of up to H+K updates ago, not by
+  today's: an update moves weights by no more than the small online rate, a gated recurrence forgets, and the K learnt steps are
+  themselves made anew with today's weights. Kapturowski et al. (2019) measure what such stale states cost where weights move faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import gcd
 from typing import Any
 
 import numpy as np
@@ -16,85 +27,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.calendar import WIDTH
+from models.adam import BETA1, BETA2, EPSILON, corrections
+from models.batch import Batch, Floats32, Implementation, Rows, Store, flatten, sizes_of
 from models.compiled import Kernel, covers, extension
-from models.recurrent import Architecture, Sizes
+from models.reference import LANES, Reference
 from models.registry import architecture
 from models.spec import ModelSpec
 
-CHUNK = 128
-"""Rows in one batched pass: enough to spread the cost of a call, few enough that their weights stay in the cache."""
-LANES = 32
-"""torch computes 32 elements at a time (two AVX-512 registers) and what is left over by other code, which rounds differently. Batches
-and parameter vectors are padded to multiples of it, so that no row lies in what is left over."""
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Adam's decay rates and guard, as Kingma and Ba (2015) propose."""
-
-Floats32 = NDArray[np.float32]
-Rows = NDArray[np.int64]
-
-
-def sizes_of(spec: ModelSpec) -> Sizes:
-    """The network's sizes under a spec: a step of the recurrence takes ``patch`` slots of every channel, their mask, and the calendar."""
-    return Sizes(
-        steps=spec.context // spec.patch,
-        features=spec.patch * (spec.channels + 1) + WIDTH,
-        context=spec.context,
-        horizon=spec.horizon,
-        levels=len(spec.levels),
-        median=spec.median,
-        hidden=spec.hidden,
-    )
-
-
-def flatten(weights: Mapping[str, Tensor], net: Architecture, sizes: Sizes) -> Tensor:
-    """One series' parameters as a vector [P], in the order of ``shapes``. Raises ValueError where a name or shape is off."""
-    shapes = net.shapes(sizes)
-    if set(weights) != set(shapes):
-        raise ValueError(f"parameters {sorted(weights)} where {sorted(shapes)} are needed")
-    for name, shape in shapes.items():
-        if tuple(weights[name].shape) != shape:
-            raise ValueError(f"parameter {name} has shape {tuple(weights[name].shape)}, needed {shape}")
-    return torch.cat([weights[name].detach().reshape(-1).float() for name in shapes])
-
-
-def unflatten(vectors: Tensor, net: Architecture, sizes: Sizes) -> dict[str, Tensor]:
-    """Views of stacked vectors [B, P] as named parameters [B, ...]."""
-    named, at = {}, 0
-    for name, shape in net.shapes(sizes).items():
-        count = int(np.prod(shape))
-        named[name] = vectors[:, at : at + count].view(-1, *shape)
-        at += count
-    return named
-
-
-def pinball(quantiles: Tensor, targets: Tensor, known: Tensor, levels: Tensor) -> Tensor:
-    """Mean quantile loss of each series [B] (Koenker and Bassett 1978): max(q*e, (q-1)*e), e = target - quantile.
-
-    quantiles [B, R, H, Q], targets [B, R, H], known [B, R, H] in {0, 1}: unknown targets count for nothing.
-    """
-    error = targets[..., None] - quantiles
-    loss = torch.maximum(levels * error, (levels - 1) * error).mean(-1) * known
-    return loss.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+Flags = NDArray[np.bool_]
 
 
 class Fleet:
-    """Weights and Adam moments of N series: float32 [N, 3, P], and the fine-tuning steps each has taken, int64 [N]."""
+    """Weights and Adam moments of N series: float32 [N, 3, P], and the fine-tuning steps each has taken, int64 [N].
+
+    With policy "carried" also the states [N, H+K+1, layers, W] and the recurrent steps taken, int64 [N]: state m lies at m mod (H+K+1).
+    """
 
     def __init__(self, spec: ModelSpec, seed: int, kernel: bool | None = None) -> None:
         """``kernel`` False is the reference, True the compiled kernel (RuntimeError where there is none), None whatever there is."""
         self.spec = spec
         self.net = architecture(spec.architecture)
         self.sizes = sizes_of(spec)
-        self.levels = torch.tensor(spec.levels)
         self.set_start(self.net.start(self.sizes, torch.Generator().manual_seed(seed)))
         self.trained = False
+        self.ring = spec.horizon + spec.truncation + 1 if spec.policy == "carried" else 0
         self.arena = torch.zeros(0, 3, len(self.start))
+        self.states = torch.zeros(0, self.ring, spec.layers, self.net.state_width(self.sizes) if self.ring else 0)
         self.steps = np.zeros(0, np.int64)
-        self.kernel: Kernel | None = None
+        self.moment = np.zeros(0, np.int64)
+        self.implementation: Implementation = Reference(self.net, spec)
         if kernel or (kernel is None and covers(self.net) and extension() is not None):
-            constants = (spec.clip, BETA1, BETA2, EPSILON)
-            self.kernel = Kernel(self.net, self.sizes, self.levels.numpy(), constants)
+            self.implementation = Kernel(self.net, self.sizes, spec, (BETA1, BETA2, EPSILON))
 
     def set_start(self, weights: Mapping[str, Tensor]) -> None:
         """New series start from these trained weights. Raises ValueError where they do not fit."""
@@ -113,7 +76,9 @@ class Fleet:
         more = rows - len(self.steps)
         if more > 0:
             self.arena = torch.cat([self.arena, torch.zeros(more, *self.arena.shape[1:])])
+            self.states = torch.cat([self.states, torch.zeros(more, *self.states.shape[1:])])
             self.steps = np.concatenate([self.steps, np.zeros(more, np.int64)])
+            self.moment = np.concatenate([self.moment, np.zeros(more, np.int64)])
 
     def reset(self, rows: Rows) -> None:
         """Put the starting weights into these rows, with fresh moments."""
@@ -121,6 +86,12 @@ class Fleet:
         self.arena[rows, 1:] = 0.0
         # Trained weights need the careful rate from the first step, untrained ones the large rate first.
         self.steps[rows] = 10 * self.spec.settle_steps if self.trained else 0
+        self.forget(rows)
+
+    def forget(self, rows: Rows) -> None:
+        """Carried states of these rows begin anew at zero, as after a long silence; weights stay."""
+        self.states[rows] = 0.0
+        self.moment[rows] = 0
 
     def rates(self, rows: Rows) -> NDArray[np.float64]:
         """Learning rate of each row: from the training rate down to the online rate as 1/(1 + steps/settle_steps)."""
@@ -133,98 +104,94 @@ class Fleet:
         centred: Floats32,
         targets: Floats32,
         known: Floats32,
-        learn: NDArray[np.bool_],
+        learn: Flags,
     ) -> Floats32:
-        """Forecast from the newest window and take one fine-tuning step on the others: quantiles [B, H, Q] of window 0.
+        """Forecast and take one fine-tuning step, with policy "window" or "joint": quantiles [B, H, Q] of the newest cutoff.
 
-        patches [B, R, S, F], centred [B, R, L]; targets and known [B, R-1, H] belong to windows 1..R-1. The forecast comes from the
-        weights before the step, so it waits for no learning. Rows with ``learn`` False, or without a known target, keep their weights.
+        window: patches [B, R, S, F] and centred [B, R, L], window 0 the newest; targets and known [B, R-1, H] belong to windows 1..R-1.
+        joint: patches [B, 1, S+A, F], the S steps to the mature cutoff and the A = ceil(H / patch) steps from there to now; centred [B, 2, L]
+        and targets [B, 1, H] as above, with 0 for now and 1 for the mature cutoff. The forecast comes from the weights before the
+        step, so it waits for no learning. Rows (unique) with ``learn`` False, or without a known target, keep their weights.
         """
-        if self.kernel is not None:
-            return self._step_compiled(self.kernel, rows, patches, centred, targets, known, learn)
-        out = np.empty((len(rows), self.sizes.horizon, self.sizes.levels), np.float32)
-        for at in range(0, len(rows), CHUNK):
-            part = slice(at, at + CHUNK)
-            out[part] = self._step(rows[part], patches[part], centred[part], targets[part], known[part], learn[part])
-        return out
+        if self.ring:
+            raise ValueError("a carried state is taken on by carry, not by step")
+        count = len(rows)
+        none, nothing = np.zeros(count, np.int64), np.zeros((count, 0, patches.shape[-1]), np.float32)
+        return self._step(rows, patches, centred, targets, known, learn, none, nothing, none)
+
+    def carry(
+        self,
+        rows: Rows,
+        fresh: Floats32,
+        counts: Rows,
+        past: Floats32,
+        centred: Floats32,
+        targets: Floats32,
+        known: Floats32,
+        learn: Flags,
+    ) -> Floats32:
+        """Take the new steps, forecast from the last state, and take one fine-tuning step, with policy "carried": quantiles [B, H, Q].
+
+        fresh [B, G, F] are new inputs, of which row b takes the first ``counts[b]``: one, and one more for each slot that was missing
+        before it. past [B, K, F] are the inputs of the K steps up to the mature cutoff, H steps before now; centred [B, 2, L] (L 0 without
+        the skip) belong to now and to that cutoff, targets and known [B, 1, H] to the cutoff. A row learns once H+K steps are behind it.
+        """
+        if not self.ring:
+            raise ValueError(f"with policy {self.spec.policy!r} there is no state to carry")
+        moment = self.moment[rows]
+        ready = moment + counts >= self.ring - 1
+        made = self._step(rows, past[:, None], centred, targets, known, learn & ready, moment, fresh, counts)
+        self.moment[rows] = moment + counts
+        return made
+
+    def advance(self, rows: Rows, fresh: Floats32, counts: Rows) -> None:
+        """Take new steps as in ``carry``, and no more: slots that were missing, or the history of a series that begins."""
+        spec, count = self.spec, len(rows)
+        past = np.zeros((count, spec.truncation, fresh.shape[-1]), np.float32)
+        centred = np.zeros((count, 2, self.sizes.context), np.float32)
+        targets = np.zeros((count, 1, spec.horizon), np.float32)
+        self.carry(rows, fresh, counts, past, centred, targets, targets, np.zeros(count, bool))
 
     def _step(
         self,
         rows: Rows,
-        patches: Floats32,
+        inputs: Floats32,
         centred: Floats32,
         targets: Floats32,
         known: Floats32,
-        learn: NDArray[np.bool_],
+        learn: Flags,
+        moment: Rows,
+        fresh: Floats32,
+        counts: Rows,
     ) -> Floats32:
-        count = len(rows)
-        learners = np.flatnonzero(learn & (known.sum((1, 2)) > 0))
-        multiple = LANES // gcd(LANES, patches.shape[1] * self.sizes.hidden)
-        padded = np.resize(np.arange(count), -(-count // multiple) * multiple)
-        states = self.arena[rows[padded]]
-        vectors = states[:, 0].clone().requires_grad_(len(learners) > 0)
-        weights = unflatten(vectors, self.net, self.sizes)
-        quantiles = self.net.quantiles(
-            weights, torch.from_numpy(patches[padded]), torch.from_numpy(centred[padded]), self.sizes
-        )
-        if len(learners):
-            loss = pinball(
-                quantiles[:, 1:], torch.from_numpy(targets[padded]), torch.from_numpy(known[padded]), self.levels
-            )
-            (gradient,) = torch.autograd.grad(loss.sum(), vectors)
-            states, gradient, taught = states[learners], gradient[learners], rows[learners]
-            self.steps[taught] += 1
-            adam(states, gradient, self.steps[taught], self.rates(taught), self.spec.clip)
-            self.arena[taught] = states
-        ahead: Floats32 = quantiles[:count, 0].detach().numpy()
-        return ahead
-
-    def _step_compiled(
-        self,
-        kernel: Kernel,
-        rows: Rows,
-        patches: Floats32,
-        centred: Floats32,
-        targets: Floats32,
-        known: Floats32,
-        learn: NDArray[np.bool_],
-    ) -> Floats32:
-        learners = learn & (known.sum((1, 2)) > 0)
-        taught = rows[learners]
+        learn = learn & (known.sum((1, 2)) > 0)
+        taught = rows[learn]
         self.steps[taught] += 1
-        size, root = np.zeros((2, len(rows)), np.float32)
-        size[learners], root[learners] = corrections(self.steps[taught], self.rates(taught))
-        return kernel.step(self.arena.numpy(), rows, patches, centred, targets, known, learners, size, root)
+        size, root, keep = np.ones((3, len(rows)), np.float32)
+        size[learn], root[learn], keep[learn] = corrections(
+            self.steps[taught], self.rates(taught), self.spec.weight_decay
+        )
+        centred = centred[..., : self.sizes.context]
+        batch = Batch(rows, inputs, centred, targets, known, learn, size, root, keep, moment, fresh, counts)
+        return self.implementation.step(Store(self.arena, self.states), batch)
 
     def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
         """One row as plain arrays; ``restore`` is the exact inverse."""
-        return {"fleet.arena": self.arena[row].numpy().copy(), "fleet.steps": np.array([self.steps[row]])}
+        arrays = {"fleet.arena": self.arena[row].numpy().copy(), "fleet.steps": np.array([self.steps[row]])}
+        if self.ring:
+            arrays |= {"fleet.states": self.states[row].numpy().copy(), "fleet.moment": np.array([self.moment[row]])}
+        return arrays
 
     def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put a snapshot into a row. Raises ValueError where it comes from a network of other sizes."""
-        arena = arrays["fleet.arena"]
-        if arena.shape != tuple(self.arena.shape[1:]):
-            raise ValueError(f"state of {arena.shape} where the network has {tuple(self.arena.shape[1:])}")
-        self.arena[row] = torch.from_numpy(np.array(arena, np.float32))
+        parts = {"fleet.arena": self.arena} | ({"fleet.states": self.states} if self.ring else {})
+        for name, part in parts.items():
+            if name not in arrays or arrays[name].shape != tuple(part.shape[1:]):
+                raise ValueError(
+                    f"state of {arrays[name].shape if name in arrays else name} where the network has {tuple(part.shape[1:])}"
+                )
+        for name, part in parts.items():
+            part[row] = torch.from_numpy(np.array(arrays[name], np.float32))
         self.steps[row] = arrays["fleet.steps"][0]
-
-
-def corrections(steps: Rows, rates: NDArray[np.float64]) -> tuple[Floats32, Floats32]:
-    """What Adam divides its moments' start at zero out with: the rate over the first moment's bias, the root of the second's."""
-    counts = steps.astype(np.float64)
-    return (rates / (1 - BETA1**counts)).astype(np.float32), np.sqrt(1 - BETA2**counts).astype(np.float32)
-
-
-def adam(states: Tensor, gradient: Tensor, steps: Rows, rates: NDArray[np.float64], clip: float) -> None:
-    """One Adam step (Kingma and Ba 2015) in place on states [B, 3, P], each row's gradient clipped to norm ``clip`` first.
-
-    A gradient that is not finite is dropped whole: one absurd window must not end a series.
-    """
-    norm = gradient.norm(dim=1, keepdim=True)
-    finite = torch.isfinite(norm)
-    gradient = torch.where(finite, gradient * (clip / norm.clamp(min=clip)), torch.zeros(()))
-    weights, first, second = states.unbind(1)
-    first.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
-    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    size, root = (torch.from_numpy(column)[:, None] for column in corrections(steps, rates))
-    weights.sub_(size * first / (second.sqrt() / root + EPSILON))
+        if self.ring:
+            self.moment[row] = arrays["fleet.moment"][0]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """S recurrent steps of F features each, L context values, H leads, Q levels (``median`` is the index of 0.5), U hidden units."""
+    """S recurrent steps of F features each, L context values for the skip (0: there is none), H leads, Q levels (``median`` is the index of
+    0.5), U hidden units in each layer."""
 
     steps: int
     features: int
@@ -25,6 +26,7 @@ class Sizes:
     levels: int
     median: int
     hidden: int
+    layers: int = 1
 
 
 class Architecture(Protocol):
@@ -45,9 +47,26 @@ class Architecture(Protocol):
         """
         ...
 
+    def state_width(self, sizes: Sizes) -> int:
+        """W: how many numbers each layer carries from step to step."""
+        ...
+
+    def encode(
+        self, weights: Mapping[str, Tensor], inputs: Tensor, state: Tensor, sizes: Sizes
+    ) -> tuple[Tensor, Tensor]:
+        """What the readout sees after each step [B, R, S, U], and the state after the last [B, R, layers, W].
+
+        ``inputs`` [B, R, S, F], ``state`` [B, R, layers, W] before the first step; any S.
+        """
+        ...
+
+    def readout(self, weights: Mapping[str, Tensor], last: Tensor, centred: Tensor, sizes: Sizes) -> Tensor:
+        """Quantiles as above, from what was seen after the last step [B, R, U]."""
+        ...
+
 
 class Recurrent:
-    """A recurrent encoder, a direct multi-step quantile head, and a linear skip from window to median.
+    """A recurrent encoder of one or more layers, a direct multi-step quantile head, and a linear skip from window to median.
 
     The skip lets the network be at least a linear autoregression; the head starts at zero, so an untrained network says
     "the last value" instead of noise.
@@ -55,19 +74,23 @@ class Recurrent:
 
     gates: int
     """Blocks of U units in the recurrent weights: 4 for an LSTM, 3 for a GRU."""
+    carried: int
+    """Blocks of U units in a layer's state: an LSTM's are state and cell."""
 
     def shapes(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
-        """See ``Architecture.shapes``."""
+        """See ``Architecture.shapes``. Names of a further layer end in its number."""
         width, units = self.gates * sizes.hidden, sizes.hidden
-        return {
-            "input": (sizes.features, width),
-            "hidden": (units, width),
-            "bias": (1, width),
-            "hidden_bias": (1, width),
-            "head": (units, sizes.horizon * sizes.levels),
-            "head_bias": (1, sizes.horizon * sizes.levels),
-            "skip": (sizes.context, sizes.horizon),
-        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(sizes.layers):
+            shapes |= {
+                named("input", layer): (units if layer else sizes.features, width),
+                named("hidden", layer): (units, width),
+                named("bias", layer): (1, width),
+                named("hidden_bias", layer): (1, width),
+            }
+        outputs = sizes.horizon * sizes.levels
+        shapes |= {"head": (units, outputs), "head_bias": (1, outputs)}
+        return shapes | ({"skip": (sizes.context, sizes.horizon)} if sizes.context else {})
 
     def start(self, sizes: Sizes, generator: torch.Generator) -> dict[str, Tensor]:
         """Uniform recurrent weights in +-1/sqrt(U), as torch.nn.LSTM and GRU start; zero head and skip."""
@@ -82,54 +105,84 @@ class Recurrent:
 
     def quantiles(self, weights: Mapping[str, Tensor], patches: Tensor, centred: Tensor, sizes: Sizes) -> Tensor:
         """See ``Architecture.quantiles``."""
-        series, windows, steps, features = patches.shape
-        inputs = patches.reshape(series, windows * steps, features)
-        inputs = torch.baddbmm(weights["bias"], inputs, weights["input"]).view(series, windows, steps, -1)
-        last = self.encode(inputs, weights["hidden"], weights["hidden_bias"])  # [B, R, U]
+        state = patches.new_zeros(*patches.shape[:2], sizes.layers, self.state_width(sizes))
+        outputs, _ = self.encode(weights, patches, state, sizes)
+        return self.readout(weights, outputs[:, :, -1], centred, sizes)
+
+    def state_width(self, sizes: Sizes) -> int:
+        """See ``Architecture.state_width``."""
+        return self.carried * sizes.hidden
+
+    def encode(
+        self, weights: Mapping[str, Tensor], inputs: Tensor, state: Tensor, sizes: Sizes
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Architecture.encode``."""
+        series, windows, steps, _ = inputs.shape
+        after = []
+        for layer in range(sizes.layers):
+            flat = inputs.reshape(series, windows * steps, -1)
+            projected = torch.baddbmm(weights[named("bias", layer)], flat, weights[named("input", layer)])
+            hidden, bias = weights[named("hidden", layer)], weights[named("hidden_bias", layer)]
+            inputs, end = self.recur(projected.view(series, windows, steps, -1), hidden, bias, state[:, :, layer])
+            after.append(end)
+        return inputs, torch.stack(after, 2)
+
+    def readout(self, weights: Mapping[str, Tensor], last: Tensor, centred: Tensor, sizes: Sizes) -> Tensor:
+        """See ``Architecture.readout``."""
         out = torch.baddbmm(weights["head_bias"], last, weights["head"])  # [B, R, H*Q]
-        out = out.view(series, windows, sizes.horizon, sizes.levels)
-        median = out[..., sizes.median] + torch.bmm(centred, weights["skip"])  # [B, R, H]
+        out = out.view(*last.shape[:2], sizes.horizon, sizes.levels)
+        median = out[..., sizes.median]  # [B, R, H]
+        if sizes.context:
+            median = median + torch.bmm(centred, weights["skip"])
         return spread(median, out, sizes.median)
 
-    def encode(self, inputs: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
-        """Hidden state after the last step, [B, R, U], from projected inputs [B, R, S, gates*U]."""
+    def recur(self, inputs: Tensor, hidden: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One layer: hidden state after each step [B, R, S, U], and what it carries on, [B, R, W], from projected inputs
+        [B, R, S, gates*U] and what it carried so far."""
         raise NotImplementedError
 
 
 class LSTM(Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000), gates as in torch.nn.LSTM."""
 
-    gates = 4
+    gates, carried = 4, 2
 
-    def encode(self, inputs: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
+    def recur(self, inputs: Tensor, hidden: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """i, f, o = sigmoid; g = tanh; c' = f*c + i*g; h' = o*tanh(c')."""
         units = hidden.shape[1]
-        state = inputs.new_zeros(*inputs.shape[:2], units)
-        cell = state
+        state, cell = state.split(units, -1)
+        states = []
         for step in inputs.unbind(2):
             gates = step + torch.baddbmm(bias, state, hidden)
             let_in, forget, candidate, let_out = gates.split(units, -1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(let_in) * torch.tanh(candidate)
             state = torch.sigmoid(let_out) * torch.tanh(cell)
-        return state
+            states.append(state)
+        return torch.stack(states, 2), torch.cat([state, cell], -1)
 
 
 class GRU(Recurrent):
     """Gated recurrent unit (Cho et al. 2014), reset after the product, gates as in torch.nn.GRU."""
 
-    gates = 3
+    gates, carried = 3, 1
 
-    def encode(self, inputs: Tensor, hidden: Tensor, bias: Tensor) -> Tensor:
+    def recur(self, inputs: Tensor, hidden: Tensor, bias: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """r, z = sigmoid; n = tanh(x_n + r*h_n); h' = n + z*(h - n)."""
         units = hidden.shape[1]
-        state = inputs.new_zeros(*inputs.shape[:2], units)
+        states = []
         for step in inputs.unbind(2):
             from_state = torch.baddbmm(bias, state, hidden)
             gates = torch.sigmoid(step[..., : 2 * units] + from_state[..., : 2 * units])
             reset, update = gates.split(units, -1)
             candidate = torch.tanh(step[..., 2 * units :] + reset * from_state[..., 2 * units :])
             state = torch.lerp(candidate, state, update)
-        return state
+            states.append(state)
+        return torch.stack(states, 2), state
+
+
+def named(parameter: str, layer: int) -> str:
+    """A layer's parameter: the first layer's bear no number."""
+    return f"{parameter}_{layer}" if layer else parameter
 
 
 def spread(median: Tensor, out: Tensor, at: int) -> Tensor:

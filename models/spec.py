@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 EXPERTS = ("last-value", "seasonal-naive", "least-squares", "quick-least-squares", "network")
 """All experts there are, in the order in which their weights are reported."""
 DAY_US = 86_400_000_000
+POLICIES, LOSSES = ("window", "joint", "carried"), ("quantile", "mean")
+MOST_REPLAY = 62
 LONGEST_SEASON = 1_440
 """Seasons longer than this many slots (a day of minutes) are not kept in the window: the seasonal expert then abstains."""
 
@@ -18,7 +21,9 @@ class ModelSpec:
 
     Rates are per fine-tuning step. ``levels`` are probabilities, ascending, symmetric not required, 0.5 among them.
     ``experts`` are those that the mixture has, in the order of ``EXPERTS``; "last-value" is always among them.
-    ``season`` is in slots; 0 means a day of the series' own step, where that is at most ``LONGEST_SEASON`` slots.
+    ``season`` is in slots; 0 means a day of the series' own step, where that is at most ``LONGEST_SEASON`` slots. ``policy`` says where
+    recurrences begin and end (``models/fleet.py``), ``truncation`` over how many steps a carried one is learnt. ``loss`` "mean" is squared
+    error, and the forecast then stands at level 0.5; ``weight_decay`` is per unit of learning rate; ``skip`` is the linear skip.
     """
 
     context: int = 96
@@ -42,12 +47,18 @@ class ModelSpec:
     mixture_rate: float = 0.1
     mixture_share: float = 0.01
     calibration_rate: float = 0.05
+    policy: str = "window"
+    truncation: int = 24
+    layers: int = 1
+    loss: str = "quantile"
+    weight_decay: float = 0.0
+    skip: bool = True
 
     def __post_init__(self) -> None:
         def refuse(name: str, rule: str) -> None:
             raise ValueError(f"{name} = {getattr(self, name)!r}: {rule}")
 
-        for name in ("context", "horizon", "channels", "hidden", "patch", "learn_every", "history"):
+        for name in ("context", "horizon", "channels", "hidden", "patch", "learn_every", "history", "truncation"):
             if getattr(self, name) < 1:
                 refuse(name, "must be at least 1")
         if self.context % self.patch:
@@ -64,11 +75,30 @@ class ModelSpec:
             refuse("levels", "must lie between 0 and 1")
         if list(self.experts) != [name for name in EXPERTS if name in self.experts] or EXPERTS[0] not in self.experts:
             refuse("experts", f"must be {EXPERTS[0]} and any others of {', '.join(EXPERTS[1:])}, in this order")
+        self._check_network(refuse)
+
+    def _check_network(self, refuse: Callable[[str, str], None]) -> None:
+        for name, choices in (("policy", POLICIES), ("loss", LOSSES), ("layers", (1, 2))):
+            if getattr(self, name) not in choices:
+                refuse(name, f"must be one of {', '.join(map(str, choices))}")
+        if self.loss == "mean" and self.levels != (0.5,):
+            refuse("loss", "the mean has one level, 0.5")
+        if self.policy == "carried" and self.patch != 1:
+            refuse("policy", "a carried state takes every slot as it comes: patch must be 1")
+        if self.replay > (MOST_REPLAY if self.policy == "window" else 0):
+            refuse("replay", f"at most {MOST_REPLAY} older windows are learnt with policy window, none with another")
+        if not 0.0 <= self.weight_decay < 1.0 / max(self.train_rate, self.online_rate):
+            refuse("weight_decay", "must not be negative, nor take a whole weight in one step")
 
     @property
     def median(self) -> int:
         """Index of the level 0.5."""
         return self.levels.index(0.5)
+
+    @property
+    def ahead(self) -> int:
+        """Slots from the newest cutoff that is learnt to now: a horizon, in whole patches where one recurrence runs over both."""
+        return -(-self.horizon // self.patch) * self.patch if self.policy == "joint" else self.horizon
 
     @property
     def ready_after(self) -> int:

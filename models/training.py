@@ -2,7 +2,7 @@
 more.
 
 The weights are shared; what a series is like by itself it learns live, from there on. The loss, the optimiser and the
-inputs are those of live running (``models/fleet.py``, ``models/history.py``), with one series of R windows where the
+inputs are those of live running (``models/losses.py``, ``models/adam.py``, ``models/history.py``), with one series of R windows where the
 fleet has B series of a few.
 """
 
@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.fleet import adam, flatten, pinball, sizes_of, unflatten
+from models.adam import adam, corrections
+from models.batch import flatten, sizes_of, unflatten
 from models.history import Floats, History, Rows, Split
+from models.losses import loss_of
 from models.registry import architecture
 from models.spec import ModelSpec
 
@@ -118,7 +120,7 @@ def train(
     if not (len(split.train) and len(split.validation)):
         raise ValueError("no windows to train or validate on")
     spec = history.spec
-    net, sizes = architecture(spec.architecture), sizes_of(spec)
+    net, sizes, teach = architecture(spec.architecture), sizes_of(spec), loss_of(spec)
     states = torch.zeros(1, 3, len(vector := _vector(start or untrained(spec, seed), spec)))
     states[0, 0] = vector
     best, least = vector.clone(), _loss(history, vector, split.validation)
@@ -137,11 +139,12 @@ def train(
             weights = states[:, 0].clone().requires_grad_()
             patches, centred = torch.from_numpy(batch.patches), torch.from_numpy(batch.centred)
             quantiles = net.quantiles(unflatten(weights, net, sizes), patches, centred, sizes)
-            loss = pinball(quantiles, torch.from_numpy(batch.targets), torch.from_numpy(batch.known), levels).sum()
+            loss = teach(quantiles, torch.from_numpy(batch.targets), torch.from_numpy(batch.known), levels).sum()
             (gradient,) = torch.autograd.grad(loss, weights)
             rate = spec.train_rate * _anneal(steps / planned)
             steps += 1
-            adam(states, gradient, np.array([steps]), np.array([rate]), spec.clip)
+            pace = corrections(np.array([steps]), np.array([rate]), spec.weight_decay)
+            adam(states, gradient, tuple(map(torch.from_numpy, pace)), spec.clip)
             progress(steps / planned, {"epoch": len(validation), "loss": loss.item(), "validation": least})
         validation.append(_loss(history, states[0, 0], split.validation))
         stale = 0 if validation[-1] < least else stale + 1

@@ -1,4 +1,4 @@
-// One Adam step (Kingma and Ba 2015) on one series, as adam() of models/fleet.py.
+// One Adam step (Kingma and Ba 2015) on one series, with decoupled weight decay (Loshchilov and Hutter 2019), as adam() of models/adam.py.
 #pragma once
 
 #include <cstring>
@@ -20,8 +20,13 @@ static float squared_norm(const float *values, Index count) {
     return sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
 }
 
+// A series' part of the step: the rate over the first moment's bias, the root of the second's, and what decay leaves of a weight.
+struct Pace {
+    float size, root, keep;
+};
+
 // states are weights, first and second moments, `count` floats each, a multiple of WIDTH. A gradient that is not finite counts as zero.
-static void adam(float *states, float *gradient, Index count, const Constants &constants, float size, float root) {
+static void adam(float *states, float *gradient, Index count, const Constants &constants, Pace pace) {
     const float norm = __builtin_sqrtf(squared_norm(gradient, count));
     float scale = 1;
     if (!__builtin_isfinite(norm))
@@ -29,7 +34,7 @@ static void adam(float *states, float *gradient, Index count, const Constants &c
     else if (norm > constants.clip)
         scale = static_cast<float>(constants.clip) / norm;
     const float beta1 = constants.beta1, beta2 = constants.beta2, epsilon = constants.epsilon;
-    const float fresh1 = 1 - constants.beta1, fresh2 = 1 - constants.beta2, unroot = 1 / root;
+    const float fresh1 = 1 - constants.beta1, fresh2 = 1 - constants.beta2, unroot = 1 / pace.root;
     float *weights = states, *first = states + count, *second = first + count;
     for (Index i = 0; i < count; i += WIDTH) {
         const Vec slope = scale * load(gradient + i);
@@ -37,7 +42,8 @@ static void adam(float *states, float *gradient, Index count, const Constants &c
         const Vec square = beta2 * load(second + i) + fresh2 * slope * slope;
         store(first + i, mean);
         store(second + i, square);
-        store(weights + i, load(weights + i) - size * mean / (unroot * square_root(square) + epsilon));
+        const Vec room = unroot * rough_root(square) + epsilon;
+        store(weights + i, pace.keep * load(weights + i) - pace.size * mean * reciprocal(room));
     }
 }
 

@@ -16,12 +16,17 @@ template <> struct Format<float> { static constexpr const char *letters = "f", *
 template <> struct Format<std::int64_t> { static constexpr const char *letters = "ql", *name = "int64"; };
 template <> struct Format<std::uint8_t> { static constexpr const char *letters = "?B", *name = "bool"; };
 
-// A C-contiguous array. Where taking it fails, a Python error is set; while one is set, nothing is taken.
+// How an array lies: whole and C-contiguous, to be read or to be written, or to be written with C-contiguous rows that are part of
+// larger records.
+enum class Lies { READ, WRITTEN, IN_RECORDS };
+
+// Where taking an array fails, a Python error is set; while one is set, nothing is taken.
 template <class Element> class Array {
   public:
-    Array(PyObject *object, const char *name, int dimensions, bool writable) : name_(name) {
+    Array(PyObject *object, const char *name, int dimensions, Lies lies) : name_(name) {
         if (PyErr_Occurred()) return;
-        const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+        const int flags = (lies == Lies::IN_RECORDS ? PyBUF_STRIDES : PyBUF_C_CONTIGUOUS) | PyBUF_FORMAT |
+                          (lies == Lies::READ ? 0 : PyBUF_WRITABLE);
         if (PyObject_GetBuffer(object, &view_, flags) != 0) {
             if (PyErr_ExceptionMatches(PyExc_BufferError)) {
                 PyErr_Clear();
@@ -34,6 +39,8 @@ template <class Element> class Array {
             PyErr_Format(PyExc_ValueError, "%s has %d dimensions, needed %d", name_, view_.ndim, dimensions);
         } else if (!fits()) {
             PyErr_Format(PyExc_ValueError, "%s must be an array of %s", name_, Format<Element>::name);
+        } else if (lies == Lies::IN_RECORDS && !has_whole_rows()) {
+            PyErr_Format(PyExc_ValueError, "%s must have contiguous rows, a whole number of elements apart", name_);
         }
     }
     ~Array() {
@@ -44,6 +51,8 @@ template <class Element> class Array {
 
     Element *at() const { return static_cast<Element *>(view_.buf); }
     Py_ssize_t size(int dimension) const { return view_.shape[dimension]; }
+    // Elements from one row to the next.
+    Py_ssize_t row() const { return view_.strides[0] / view_.itemsize; }
 
     // Sets ValueError where a dimension is another.
     bool has_shape(std::initializer_list<Py_ssize_t> shape) const {
@@ -64,6 +73,15 @@ template <class Element> class Array {
         const char *format = view_.format ? view_.format : "B";
         const char *letter = *format == '@' || *format == '=' ? format + 1 : format;
         return view_.itemsize == sizeof(Element) && *letter && !letter[1] && std::strchr(Format<Element>::letters, *letter);
+    }
+
+    bool has_whole_rows() const {
+        Py_ssize_t needed = view_.itemsize;
+        for (int dimension = view_.ndim - 1; dimension > 0; --dimension) {
+            if (view_.shape[dimension] > 1 && view_.strides[dimension] != needed) return false;
+            needed *= view_.shape[dimension];
+        }
+        return view_.shape[0] <= 1 || (view_.strides[0] >= needed && view_.strides[0] % view_.itemsize == 0);
     }
 
     const char *name_;

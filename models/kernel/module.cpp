@@ -42,15 +42,21 @@ static bool refuse(const char *message) {
 
 static Index parameters_of(const Sizes &s) {
     const Index width = (s.lstm ? 4 : 3) * s.hidden, outputs = s.horizon * s.levels;
-    return (s.features + s.hidden + 2) * width + (s.hidden + 1) * outputs + s.context * s.horizon;
+    const Index above = (s.layers - 1) * (2 * s.hidden + 2) * width;
+    return (s.features + s.hidden + 2) * width + above + (s.hidden + 1) * outputs + s.context * s.horizon;
 }
 
 // Bounds that keep every product of sizes far from overflow; no feed comes near them.
 static bool sensible(const Sizes &s) {
     constexpr Index LARGEST = 1 << 16;
-    for (const Index size : {s.hidden, s.windows, s.steps, s.features, s.context, s.horizon, s.levels})
+    for (const Index size : {s.hidden, s.windows, s.steps, s.features, s.horizon, s.levels})
         if (size < 1 || size > LARGEST) return refuse("a size is not between 1 and 65536");
+    if (s.context < 0 || s.context > LARGEST || s.ahead < 0 || s.ahead > LARGEST) return refuse("a size is not between 0 and 65536");
+    if (s.layers < 1 || s.layers > MOST_LAYERS) return refuse("there are no such layers");
     if (s.median < 0 || s.median >= s.levels) return refuse("median is not the place of a level");
+    if (s.squared && s.levels != 1) return refuse("the mean has one level");
+    if (s.policy < WINDOW || s.policy > CARRIED) return refuse("there is no such policy");
+    if (s.policy == WINDOW ? s.windows > MOST_WINDOWS : s.windows != 2) return refuse("the policy has no so many windows");
     return true;
 }
 
@@ -64,19 +70,28 @@ static bool rows_exist(const std::int64_t *rows, Index batch, Index room) {
 struct Arrays {
     Array<float> arena;
     Array<std::int64_t> rows;
-    Array<float> patches, centred, targets, known;
+    Array<float> inputs, centred, targets, known;
     Array<std::uint8_t> learn;
-    Array<float> size, root, levels, quantiles;
+    Array<float> size, root, keep, levels, quantiles, states;
+    Array<std::int64_t> moment;
+    Array<float> fresh;
+    Array<std::int64_t> counts;
 
     explicit Arrays(PyObject *const *o)
-        : arena(o[0], "arena", 3, true), rows(o[1], "rows", 1, false), patches(o[2], "patches", 4, false),
-          centred(o[3], "centred", 3, false), targets(o[4], "targets", 3, false), known(o[5], "known", 3, false),
-          learn(o[6], "learn", 1, false), size(o[7], "size", 1, false), root(o[8], "root", 1, false),
-          levels(o[9], "levels", 1, false), quantiles(o[10], "quantiles", 3, true) {}
+        : arena(o[0], "arena", 3, Lies::IN_RECORDS), rows(o[1], "rows", 1, Lies::READ), inputs(o[2], "inputs", 4, Lies::READ),
+          centred(o[3], "centred", 3, Lies::READ), targets(o[4], "targets", 3, Lies::READ), known(o[5], "known", 3, Lies::READ),
+          learn(o[6], "learn", 1, Lies::READ), size(o[7], "size", 1, Lies::READ), root(o[8], "root", 1, Lies::READ),
+          keep(o[9], "keep", 1, Lies::READ), levels(o[10], "levels", 1, Lies::READ),
+          quantiles(o[11], "quantiles", 3, Lies::WRITTEN), states(o[12], "states", 4, Lies::IN_RECORDS),
+          moment(o[13], "moment", 1, Lies::READ), fresh(o[14], "fresh", 3, Lies::READ), counts(o[15], "counts", 1, Lies::READ) {}
 
-    void measure(Sizes &sizes) const {
-        sizes.windows = patches.size(1), sizes.steps = patches.size(2), sizes.features = patches.size(3);
-        sizes.context = centred.size(2), sizes.horizon = quantiles.size(1), sizes.levels = levels.size(0);
+    // What the shapes say. `s.ahead` is given where the recurrence is joint.
+    void measure(Sizes &s) const {
+        s.windows = centred.size(1), s.context = centred.size(2), s.features = inputs.size(3);
+        s.horizon = quantiles.size(1), s.levels = levels.size(0);
+        if (s.policy == WINDOW) s.ahead = inputs.size(2);
+        if (s.policy == CARRIED) s.ahead = fresh.size(1), s.ring = states.size(1);
+        s.steps = inputs.size(2) - (s.policy == JOINT ? s.ahead : 0);
     }
 
     bool agree(const Sizes &s) const {
@@ -86,32 +101,51 @@ struct Arrays {
                          needed);
             return false;
         }
-        return arena.has_shape({arena.size(0), 3, parameters}) && patches.has_shape({B, s.windows, s.steps, s.features}) &&
+        return arena.has_shape({arena.size(0), 3, parameters}) &&
+               inputs.has_shape({B, s.policy == WINDOW ? s.windows : 1, inputs.size(2), s.features}) &&
                centred.has_shape({B, s.windows, s.context}) && targets.has_shape({B, s.windows - 1, s.horizon}) &&
                known.has_shape({B, s.windows - 1, s.horizon}) && learn.has_shape({B}) && size.has_shape({B}) &&
-               root.has_shape({B}) && quantiles.has_shape({B, s.horizon, s.levels}) && rows_exist(rows.at(), B, arena.size(0));
+               root.has_shape({B}) && keep.has_shape({B}) && quantiles.has_shape({B, s.horizon, s.levels}) &&
+               rows_exist(rows.at(), B, arena.size(0)) && (s.policy != CARRIED || carry_on(s));
+    }
+
+    bool carry_on(const Sizes &s) const {
+        const Index B = rows.size(0), ring = s.steps + s.horizon + 1;
+        if (!states.has_shape({arena.size(0), ring, s.layers, (s.lstm ? 2 : 1) * s.hidden}) || !moment.has_shape({B}) ||
+            !fresh.has_shape({B, s.ahead, s.features}) || !counts.has_shape({B}))
+            return false;
+        for (Index b = 0; b < B; ++b) {
+            const std::int64_t before = moment.at()[b], count = counts.at()[b];
+            if (before < 0 || before >> 62 || count < 0 || count > s.ahead) return refuse("moment or counts is out of bounds");
+            if (learn.at()[b] && before + count < ring - 1) return refuse("a row learns before it has stored enough states");
+        }
+        return true;
     }
 
     void put_into(Job &job) const {
         job.batch = rows.size(0), job.parameters = arena.size(2);
-        job.arena = arena.at(), job.rows = rows.at(), job.patches = patches.at(), job.centred = centred.at();
+        job.arena = {arena.at(), arena.row()}, job.rows = rows.at(), job.inputs = inputs.at(), job.centred = centred.at();
         job.targets = targets.at(), job.known = known.at(), job.learn = learn.at();
-        job.size = size.at(), job.root = root.at(), job.levels = levels.at(), job.quantiles = quantiles.at();
+        job.size = size.at(), job.root = root.at(), job.keep = keep.at();
+        job.levels = levels.at(), job.quantiles = quantiles.at();
+        job.states = {states.at(), states.row()}, job.moment = moment.at(), job.fresh = fresh.at(), job.counts = counts.at();
     }
 };
 
 static PyObject *step(PyObject *, PyObject *arguments, PyObject *named) {
-    static const char *names[] = {"arena", "rows",   "patches",   "centred", "targets", "known",  "learn",     "size", "root",
-                                  "levels", "quantiles", "lstm", "hidden", "median",  "constants", "level", nullptr};
-    PyObject *o[11];
-    int lstm = 0, number = -1;
+    static const char *names[] = {"arena", "rows",   "inputs",    "centred", "targets", "known",  "learn",  "size",
+                                  "root",  "keep",   "levels",    "quantiles", "states", "moment", "fresh", "counts",
+                                  "lstm",  "squared", "policy", "ahead", "hidden", "layers", "median", "constants", "level", nullptr};
+    PyObject *o[16];
+    int lstm = 0, squared = 0, number = -1;
     Job job{};
     Constants &c = job.constants;
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOOOOOOOOOO$pnn(dddd)i", const_cast<char **>(names), &o[0], &o[1], &o[2],
-                                     &o[3], &o[4], &o[5], &o[6], &o[7], &o[8], &o[9], &o[10], &lstm, &job.sizes.hidden,
-                                     &job.sizes.median, &c.clip, &c.beta1, &c.beta2, &c.epsilon, &number))
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOOOOOOOOOOOOOOO$ppinnnn(dddd)i", const_cast<char **>(names), &o[0], &o[1],
+                                     &o[2], &o[3], &o[4], &o[5], &o[6], &o[7], &o[8], &o[9], &o[10], &o[11], &o[12], &o[13], &o[14],
+                                     &o[15], &lstm, &squared, &job.sizes.policy, &job.sizes.ahead, &job.sizes.hidden,
+                                     &job.sizes.layers, &job.sizes.median, &c.clip, &c.beta1, &c.beta2, &c.epsilon, &number))
         return nullptr;
-    job.sizes.lstm = lstm != 0;
+    job.sizes.lstm = lstm != 0, job.sizes.squared = squared != 0;
     const Level *level = level_of(number);
     if (!level) return nullptr;
     const Arrays arrays(o);
@@ -136,10 +170,18 @@ static PyObject *curve(PyObject *, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OOp|i", &from_object, &to_object, &tanh, &number)) return nullptr;
     const Level *level = level_of(number);
     if (!level) return nullptr;
-    const Array<float> from(from_object, "values", 1, false), to(to_object, "results", 1, true);
+    const Array<float> from(from_object, "values", 1, Lies::READ), to(to_object, "results", 1, Lies::WRITTEN);
     if (PyErr_Occurred() || !to.has_shape({from.size(0)})) return nullptr;
     (tanh ? level->tanh : level->sigmoid)(from.at(), to.at(), from.size(0));
     Py_RETURN_NONE;
+}
+
+static PyObject *multiply_adds(PyObject *, PyObject *arguments) {
+    Py_ssize_t rounds = 0;
+    int number = -1;
+    if (!PyArg_ParseTuple(arguments, "n|i", &rounds, &number)) return nullptr;
+    const Level *level = level_of(number);
+    return level ? PyFloat_FromDouble(level->multiply_adds(rounds)) : nullptr;
 }
 
 static PyObject *level_names() {
@@ -166,6 +208,7 @@ static int fill_module(PyObject *module) {
 static PyMethodDef methods[] = {
     {"step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step)), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"curve", curve, METH_VARARGS, nullptr},
+    {"multiply_adds", multiply_adds, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

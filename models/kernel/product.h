@@ -11,7 +11,7 @@ struct Left {
     Index row, depth;
 };
 
-// Rows of whole registers, this many floats apart.
+// Rows of whole registers, this many floats apart. Where they are further apart than wide, or nearer, that is the caller's affair.
 struct Panel {
     const float *at;
     Index row;
@@ -23,27 +23,36 @@ struct Into {
 };
 
 // Registers of a block's rows: with four rows, as many as leave room for the factors among the processor's registers.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int BROAD = 6;
-#else
-constexpr int BROAD = 3;
-#endif
+constexpr int BROAD = REGISTERS == 32 ? 6 : 3;
 constexpr int TALL = 4;
 
+// Sums that do not wait for each other, so that a small block too has enough of them to keep the multipliers busy.
+constexpr int chains_of(int sums) { return sums >= 8 ? 1 : sums >= 4 ? 2 : 4; }
+
 template <int ROWS, int VECTORS> INLINE void block(Index depth, Left left, Panel right, Panel start, Into into) {
-    Vec sums[ROWS][VECTORS];
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] = start.at ? load(start.at + r * start.row + v * WIDTH) : Vec{};
-    for (Index k = 0; k < depth; ++k) {
+    constexpr int CHAINS = chains_of(ROWS * VECTORS);
+    Vec sums[CHAINS][ROWS][VECTORS] = {};
+    if (start.at)
+        UNROLLED for (int r = 0; r < ROWS; ++r)
+            UNROLLED for (int v = 0; v < VECTORS; ++v) sums[0][r][v] = load(start.at + r * start.row + v * WIDTH);
+    const auto add = [&](int c, Index k) __attribute__((always_inline)) {
         Vec line[VECTORS];
-        for (int v = 0; v < VECTORS; ++v) line[v] = load(right.at + k * right.row + v * WIDTH);
-        for (int r = 0; r < ROWS; ++r) {
+        UNROLLED for (int v = 0; v < VECTORS; ++v) line[v] = load(right.at + k * right.row + v * WIDTH);
+        UNROLLED for (int r = 0; r < ROWS; ++r) {
             const float factor = left.at[r * left.row + k * left.depth];
-            for (int v = 0; v < VECTORS; ++v) sums[r][v] += factor * line[v];
+            UNROLLED for (int v = 0; v < VECTORS; ++v) sums[c][r][v] += factor * line[v];
         }
-    }
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) store(into.at + r * into.row + v * WIDTH, sums[r][v]);
+    };
+    Index k = 0;
+    for (; k + CHAINS <= depth; k += CHAINS)
+        UNROLLED for (int c = 0; c < CHAINS; ++c) add(c, k + c);
+    for (; k < depth; ++k) add(0, k);
+    UNROLLED for (int r = 0; r < ROWS; ++r)
+        UNROLLED for (int v = 0; v < VECTORS; ++v) {
+            Vec total = sums[0][r][v];
+            UNROLLED for (int c = 1; c < CHAINS; ++c) total += sums[c][r][v];
+            store(into.at + r * into.row + v * WIDTH, total);
+        }
 }
 
 // A strip of the result, VECTORS registers wide.
@@ -66,12 +75,16 @@ template <int VECTORS> static void strip(Index rows, Index depth, Left left, Pan
 // into [rows, width] = start + left [rows, depth] * right [depth, width]; no start is zero; width in whole registers. start and into
 // may be one.
 static void product(Index rows, Index depth, Index width, Left left, Panel right, Panel start, Into into) {
+    constexpr int EVEN = REGISTERS == 32 ? 4 : 2;
     while (width > 0) {
         Index taken = WIDTH;
-        if (width >= BROAD * WIDTH) {
+        if (width >= BROAD * WIDTH && width % (EVEN * WIDTH) != 0) {
             strip<BROAD>(rows, depth, left, right, start, into);
             taken = BROAD * WIDTH;
-        } else if (BROAD > 2 && width >= 2 * WIDTH) {
+        } else if (width >= EVEN * WIDTH) {
+            strip<EVEN>(rows, depth, left, right, start, into);
+            taken = EVEN * WIDTH;
+        } else if (width >= 2 * WIDTH) {
             strip<2>(rows, depth, left, right, start, into);
             taken = 2 * WIDTH;
         } else {
@@ -81,6 +94,26 @@ static void product(Index rows, Index depth, Index width, Left left, Panel right
         right.at += taken;
         start.at += start.at ? taken : 0;
         into.at += taken;
+    }
+}
+
+// into [rows] += matrix [rows, width] * vector [width], the matrix's rows `row` floats apart, width in whole registers: as many rows at a
+// time as a register has lanes, each with a register of partial sums. So no matrix need be transposed, and nothing be broadcast.
+INLINE void add_dot_products(Index rows, Index width, const float *matrix, Index row, const float *vector, float *into) {
+    for (Index r = 0; r < rows; r += WIDTH) {
+        Vec sums[WIDTH] = {};
+        const float *at = matrix + r * row;
+        if (r + WIDTH <= rows) {
+            for (Index i = 0; i < width; i += WIDTH) {
+                const Vec factor = load(vector + i);
+                UNROLLED for (int n = 0; n < WIDTH; ++n) sums[n] += factor * load(at + n * row + i);
+            }
+        } else {
+            for (Index i = 0; i < width; i += WIDTH)
+                UNROLLED for (int n = 0; n < WIDTH; ++n)
+                    if (r + n < rows) sums[n] += load(vector + i) * load(at + n * row + i);
+        }
+        store(into + r, load(into + r) + sums_of(sums));
     }
 }
 

@@ -32,9 +32,9 @@ class Scratch {
 
   private:
     static bool same(const Sizes &a, const Sizes &b) {
-        return a.lstm == b.lstm && a.hidden == b.hidden && a.windows == b.windows && a.steps == b.steps &&
-               a.features == b.features && a.context == b.context && a.horizon == b.horizon && a.levels == b.levels &&
-               a.median == b.median;
+        return a.lstm == b.lstm && a.policy == b.policy && a.hidden == b.hidden && a.layers == b.layers && a.windows == b.windows &&
+               a.steps == b.steps && a.ahead == b.ahead && a.features == b.features && a.context == b.context &&
+               a.horizon == b.horizon && a.levels == b.levels;
     }
 
     float *memory_ = nullptr;

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer
 
+from models.batch import sizes_of
 from models.checkpoint import digest, pack
-from models.fleet import Fleet, sizes_of
+from models.fleet import Fleet
 from stream.redis_connect import connect
 from stream.redis_models import ModelRegistry
 from stream.redis_reader import RedisReader

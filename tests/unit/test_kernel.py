@@ -13,65 +13,88 @@ from numpy.typing import NDArray
 
 import models.fleet
 from models import compiled
+from models.adam import corrections
+from models.batch import unflatten
 from models.compiled import Kernel
-from models.fleet import BETA1, BETA2, EPSILON, Fleet, corrections
+from models.fleet import Fleet
 from models.recurrent import GRU
+from models.reference import Reference
 from models.spec import ModelSpec
+from tests.unit.fleets import event_of, fleet_of, shaken, take
 
 F = NDArray[np.float32]
 EXTENSION = compiled.extension()
 LEVELS: tuple[str, ...] = EXTENSION.LEVELS if EXTENSION else ()
 needs_kernel = pytest.mark.skipif(EXTENSION is None, reason="the compiled kernel was not built in this installation")
+each_level = pytest.mark.parametrize("level", range(len(LEVELS)))
+each_cell = pytest.mark.parametrize("name", ["gru", "lstm"])
+ROWS = np.arange(3)
+FIVE = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-SHAPES = [
-    # hidden, horizon, levels, replay, channels
-    (32, 24, (0.05, 0.25, 0.5, 0.75, 0.95), 1, 1),
-    (8, 1, (0.5,), 0, 2),
-    (16, 5, (0.1, 0.5, 0.9), 2, 1),
-    (20, 24, (0.5, 0.7, 0.9), 1, 3),
-    (64, 5, (0.05, 0.25, 0.5, 0.75, 0.95), 0, 4),
-    (7, 3, (0.1, 0.5), 1, 1),
+WINDOWS: list[dict[str, Any]] = [
+    {"hidden": 32, "horizon": 24, "levels": FIVE, "replay": 1},
+    {"hidden": 8, "horizon": 1, "levels": (0.5,), "replay": 0, "channels": 2},
+    {"hidden": 16, "horizon": 5, "levels": (0.1, 0.5, 0.9), "replay": 2},
+    {"hidden": 20, "horizon": 24, "levels": (0.5, 0.7, 0.9), "replay": 1, "channels": 3},
+    {"hidden": 64, "horizon": 5, "levels": FIVE, "replay": 0, "channels": 4},
+    {"hidden": 7, "horizon": 3, "levels": (0.1, 0.5), "replay": 3},
 ]
 
 
-def _spec(name: str, shape: tuple[int, int, tuple[float, ...], int, int], **more: Any) -> ModelSpec:
-    hidden, horizon, levels, replay, channels = shape
-    return ModelSpec(
-        architecture=name,
-        context=15,
-        patch=3,
-        hidden=hidden,
-        horizon=horizon,
-        levels=levels,
-        replay=replay,
-        channels=channels,
-        **more,
-    )
+def _window(name: str, shape: dict[str, Any], **more: Any) -> ModelSpec:
+    return ModelSpec(architecture=name, context=15, patch=3, **shape | more)
 
 
-def _fleet(spec: ModelSpec, rows: int, *, kernel: bool, level: int = -1) -> Fleet:
-    """Random weights everywhere, so that no gradient is zero by luck."""
-    fleet = Fleet(spec, seed=0, kernel=kernel)
-    if kernel:
-        levels, constants = fleet.levels.numpy(), (spec.clip, BETA1, BETA2, EPSILON)
-        fleet.kernel = Kernel(fleet.net, fleet.sizes, levels, constants, level)
-    fleet.resize(rows)
-    fleet.reset(np.arange(rows))
-    fleet.arena[:, 0] += 0.2 * torch.randn(rows, len(fleet.start), generator=torch.Generator().manual_seed(1))
-    return fleet
+def _every_shape() -> Iterator[ModelSpec]:
+    """Each pair of cell, policy, layers, units, loss, skip and decay; all of them with each other would take an hour."""
+    number = 0
+    for hidden in (16, 32, 33, 64, 128):
+        for policy in ("window", "joint", "carried"):
+            for name in ("gru", "lstm"):
+                number += 1
+                mean = (number + hidden) % 2 == 0
+                yield ModelSpec(
+                    architecture=name,
+                    policy=policy,
+                    hidden=hidden,
+                    layers=1 + (number // 2 + hidden) % 2,
+                    loss="mean" if mean else "quantile",
+                    levels=(0.5,) if mean else (0.1, 0.5, 0.9),
+                    patch=2 if policy == "joint" and mean else 1,
+                    context=6,
+                    truncation=5,
+                    horizon=4 if policy == "carried" else 5,
+                    replay=0,
+                    channels=1 + number % 2,
+                    skip=number % 3 != 0,
+                    weight_decay=0.1 * (number % 4),
+                )
 
 
-def _inputs(fleet: Fleet, rows: int, seed: int, windows: int) -> tuple[F, F, F, F]:
-    """Targets lie far from every forecast: where one crosses its target the loss has a kink, and the least rounding matters."""
-    rng, sizes = np.random.default_rng(seed), fleet.sizes
-    signs = rng.choice([-20.0, 20.0], (rows, windows - 1, sizes.horizon))
-    known = rng.random((rows, windows - 1, sizes.horizon)) < 0.8
-    return (
-        rng.standard_normal((rows, windows, sizes.steps, sizes.features)).astype(np.float32),
-        rng.standard_normal((rows, windows, sizes.context)).astype(np.float32),
-        (signs + rng.standard_normal(signs.shape)).astype(np.float32),
-        known.astype(np.float32),
-    )
+def _close(spec: ModelSpec) -> None:
+    """A hundred online steps in the reference and in the kernel of each level."""
+    reference = shaken(fleet_of(spec, 3, kernel=False))
+    # Adam's first steps go by the gradient's sign alone, so that where it is nearly zero rounding decides: those are one run for all.
+    for step in range(15):
+        take(reference, ROWS, event_of(spec, 3, 1000 + step, 20.0))
+    ours = [fleet_of(spec, 3, kernel=True, level=level) for level in range(len(LEVELS))]
+    for fleet in ours:
+        for row in range(3):
+            fleet.restore(row, reference.snapshot(row))
+    for step in range(100):
+        # Targets lie far from every forecast: where one crosses its target the loss has a kink, and the least rounding matters.
+        event, rows = event_of(spec, 3, step, 20.0), np.roll(ROWS, step)
+        learn = step % 4 != ROWS
+        expected = take(reference, rows, event, learn=learn)
+        for fleet in ours:
+            got = take(fleet, rows, event, learn=learn)
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    for fleet in ours:
+        np.testing.assert_array_equal(fleet.steps, reference.steps)
+        np.testing.assert_array_equal(fleet.moment, reference.moment)
+        for part in range(3):
+            assert _off(fleet.arena[:, part].numpy(), reference.arena[:, part].numpy()) < 1e-4
+        assert not fleet.ring or _off(fleet.states.numpy(), reference.states.numpy()) < 1e-4
 
 
 def _off(got: F, expected: F) -> float:
@@ -80,92 +103,118 @@ def _off(got: F, expected: F) -> float:
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", range(len(LEVELS)))
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_a_hundred_online_steps_are_those_of_the_reference(
-    name: str, shape: tuple[int, int, tuple[float, ...], int, int], level: int
-) -> None:
-    spec = _spec(name, shape)
-    reference, ours = _fleet(spec, 3, kernel=False), _fleet(spec, 3, kernel=True, level=level)
-    # Adam's first steps go by the gradient's sign alone, so that where it is nearly zero rounding decides: those are one run for both.
-    for step in range(20):
-        reference.step(np.arange(3), *_inputs(reference, 3, 100 + step, 2 + spec.replay), np.ones(3, bool))
-    for row in range(3):
-        ours.restore(row, reference.snapshot(row))
-    for step in range(100):
-        inputs = _inputs(reference, 3, step, 2 + spec.replay)
-        learn = np.arange(3) != step % 4
-        rows = np.roll(np.arange(3), step)
-        expected, got = reference.step(rows, *inputs, learn), ours.step(rows, *inputs, learn)
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    np.testing.assert_array_equal(ours.steps, reference.steps)
-    for part in range(3):
-        assert _off(ours.arena[:, part].numpy(), reference.arena[:, part].numpy()) < 1e-4
+@pytest.mark.parametrize(
+    "spec", list(_every_shape()), ids=lambda s: f"{s.architecture}-{s.policy}-{s.layers}x{s.hidden}-{s.loss}"
+)
+def test_a_hundred_online_steps_are_those_of_the_reference(spec: ModelSpec) -> None:
+    _close(spec)
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", range(len(LEVELS)))
-@pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_every_parameter_has_the_gradient_of_autograd(name: str, level: int) -> None:
-    spec = _spec(name, SHAPES[3], clip=1e9)
-    reference, ours = _fleet(spec, 2, kernel=False), _fleet(spec, 2, kernel=True, level=level)
-    inputs = _inputs(reference, 2, 0, 3)
+@pytest.mark.parametrize("shape", WINDOWS)
+@each_cell
+def test_a_hundred_online_steps_on_patches_and_older_windows_are_too(name: str, shape: dict[str, Any]) -> None:
+    _close(_window(name, shape))
+
+
+@needs_kernel
+@each_level
+@pytest.mark.parametrize("policy", ["window", "joint", "carried"])
+@pytest.mark.parametrize("layers", [1, 2])
+@each_cell
+def test_every_parameter_has_the_gradient_of_autograd(name: str, layers: int, policy: str, level: int) -> None:
+    spec = ModelSpec(
+        architecture=name,
+        layers=layers,
+        policy=policy,
+        patch=1,
+        context=6,
+        truncation=4,
+        horizon=3,
+        hidden=20,
+        replay=0,
+        clip=1e9,
+    )
+    reference, ours = (shaken(fleet_of(spec, 3, kernel=kernel, level=level)) for kernel in (False, True))
     for fleet in (reference, ours):
-        fleet.step(np.arange(2), *inputs, np.ones(2, bool))
+        if fleet.ring:
+            event = event_of(spec, 3, 1)
+            fleet.advance(ROWS, np.tile(event.fresh, (1, 3, 1)), np.array([7, 8, 9]))
+        take(fleet, ROWS, event_of(spec, 3, 0))
     # The first moment of a first step is a tenth of the gradient.
-    expected = models.fleet.unflatten(reference.arena[:, 1], reference.net, reference.sizes)
-    got = models.fleet.unflatten(ours.arena[:, 1], ours.net, ours.sizes)
+    expected = unflatten(reference.arena[:, 1], reference.net, reference.sizes)
+    got = unflatten(ours.arena[:, 1], ours.net, ours.sizes)
     for parameter, gradient in expected.items():
+        assert gradient.norm() > 0
         assert _off(got[parameter].numpy(), gradient.numpy()) < 1e-5, parameter
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", range(len(LEVELS)))
-@pytest.mark.parametrize("name", ["gru", "lstm"])
+@each_level
+@each_cell
 def test_one_window_is_forecast_and_teaches_nothing(name: str, level: int) -> None:
-    spec = _spec(name, SHAPES[0])
-    reference, ours = _fleet(spec, 2, kernel=False), _fleet(spec, 2, kernel=True, level=level)
+    spec = _window(name, WINDOWS[0])
+    reference, ours = (shaken(fleet_of(spec, 3, kernel=kernel, level=level)) for kernel in (False, True))
     before = ours.arena.clone()
-    inputs = _inputs(reference, 2, 0, 1)
-    got = ours.step(np.arange(2), *inputs, np.ones(2, bool))
-    np.testing.assert_allclose(got, reference.step(np.arange(2), *inputs, np.ones(2, bool)), rtol=1e-5, atol=1e-5)
+    event = event_of(spec, 3, 0)
+    alone = {name: getattr(event, name)[:, :1] for name in ("inputs", "centred")}
+    alone |= {name: getattr(event, name)[:, :0] for name in ("targets", "known")}
+    got = take(ours, ROWS, event, **alone)
+    np.testing.assert_allclose(got, take(reference, ROWS, event, **alone), rtol=1e-5, atol=1e-5)
     assert torch.equal(ours.arena, before)
     assert not ours.steps.any()
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", range(len(LEVELS)))
+@each_level
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["gru", "lstm"])
+@each_cell
 def test_a_gradient_that_is_not_finite_is_dropped_whole(name: str, bad: float, level: int) -> None:
-    spec = _spec(name, SHAPES[3])
-    fleet = _fleet(spec, 2, kernel=True, level=level)
+    spec = _window(name, WINDOWS[3])
+    fleet, undisturbed = (shaken(fleet_of(spec, 3, kernel=True, level=level)) for _ in range(2))
     before = fleet.arena.clone()
-    undisturbed = _fleet(spec, 2, kernel=True, level=level)
-    inputs, learn = _inputs(fleet, 2, 0, 3), np.ones(2, bool)
-    undisturbed.step(np.arange(2), *inputs, learn)
-    inputs[0][0, 1, 2, 0] = bad
-    fleet.step(np.arange(2), *inputs, learn)
+    event = event_of(spec, 3, 0)
+    take(undisturbed, ROWS, event)
+    event.inputs[0, 1, 2, 0] = bad
+    take(fleet, ROWS, event)
     assert torch.equal(fleet.arena[0], before[0])
-    assert fleet.steps.tolist() == [1, 1]
+    assert fleet.steps.tolist() == [1, 1, 1]
     # Nothing of it is left behind for the series that is computed next.
-    assert torch.equal(fleet.arena[1], undisturbed.arena[1])
+    assert torch.equal(fleet.arena[1:], undisturbed.arena[1:])
     assert not torch.equal(fleet.arena[1], before[1])
 
 
 @needs_kernel
-@pytest.mark.parametrize("level", range(len(LEVELS)))
-def test_what_another_network_left_in_the_working_memory_changes_nothing(level: int) -> None:
-    one, other = _spec("gru", SHAPES[3]), _spec("lstm", SHAPES[5])
-    alone, between, intruder = (_fleet(spec, 1, kernel=True, level=level) for spec in (one, one, other))
-    row, learn = np.array([0]), np.array([True])
-    for step in range(3):
-        inputs = _inputs(alone, 1, step, 3)
-        expected = alone.step(row, *inputs, learn)
-        intruder.step(row, *_inputs(intruder, 1, step, 3), learn)
-        np.testing.assert_array_equal(between.step(row, *inputs, learn), expected)
+@each_level
+@pytest.mark.parametrize("policy", ["window", "joint", "carried"])
+def test_what_another_network_left_in_the_working_memory_changes_nothing(policy: str, level: int) -> None:
+    one = ModelSpec(policy=policy, patch=1, context=6, truncation=4, horizon=3, hidden=20, replay=0)
+    other = _window("lstm", WINDOWS[5])
+    alone, between, intruder = (shaken(fleet_of(spec, 3, kernel=True, level=level)) for spec in (one, one, other))
+    for step in range(10):
+        event = event_of(one, 3, step)
+        expected = take(alone, ROWS, event)
+        take(intruder, ROWS, event_of(other, 3, step))
+        np.testing.assert_array_equal(take(between, ROWS, event), expected)
     assert torch.equal(alone.arena, between.arena)
+
+
+@needs_kernel
+@pytest.mark.parametrize("policy", ["window", "joint", "carried"])
+def test_rows_may_lie_in_larger_records(policy: str) -> None:
+    spec = ModelSpec(policy=policy, patch=1, context=6, truncation=4, horizon=3, hidden=20, replay=0)
+    whole, parted = (shaken(fleet_of(spec, 3, kernel=True)) for _ in range(2))
+    for name in ("arena", "states"):
+        part = getattr(parted, name)
+        record = torch.full((3, part[0].numel() + 48), torch.nan)
+        view = record[:, 16:-32].view(part.shape)
+        view.copy_(part)
+        setattr(parted, name, view)
+    for step in range(10):
+        event = event_of(spec, 3, step)
+        np.testing.assert_array_equal(take(parted, ROWS, event), take(whole, ROWS, event))
+    assert torch.equal(parted.arena, whole.arena)
+    assert torch.equal(parted.states, whole.states)
 
 
 @needs_kernel
@@ -186,21 +235,29 @@ def test_the_curves_are_within_their_bounds(level: int) -> None:
 
 
 def _arguments(fleet: Fleet) -> dict[str, Any]:
-    inputs = _inputs(fleet, 2, 0, 3)
-    size, root = corrections(np.ones(2, np.int64), np.full(2, 1e-3))
+    event, spec = event_of(fleet.spec, 3, 0), fleet.spec
+    size, root, keep = corrections(np.ones(3, np.int64), np.full(3, 1e-3), 0.0)
     return {
         "arena": fleet.arena.numpy(),
-        "rows": np.arange(2),
-        **dict(zip(("patches", "centred", "targets", "known"), inputs, strict=True)),
-        "learn": np.ones(2, bool),
+        "rows": ROWS,
+        **{name: getattr(event, name) for name in ("inputs", "centred", "targets", "known", "learn")},
         "size": size,
         "root": root,
-        "levels": fleet.levels.numpy(),
-        "quantiles": np.zeros((2, fleet.sizes.horizon, fleet.sizes.levels), np.float32),
+        "keep": keep,
+        "levels": np.array(spec.levels, np.float32),
+        "quantiles": np.zeros((3, fleet.sizes.horizon, fleet.sizes.levels), np.float32),
+        "states": fleet.states.numpy(),
+        "moment": np.full(3, 20),
+        "fresh": event.fresh,
+        "counts": event.counts,
         "lstm": False,
+        "squared": False,
+        "policy": 2 if fleet.ring else 0,
+        "ahead": 0,
         "hidden": fleet.sizes.hidden,
+        "layers": 1,
         "median": fleet.sizes.median,
-        "constants": (1.0, BETA1, BETA2, EPSILON),
+        "constants": (1.0, 0.9, 0.999, 1e-8),
         "level": -1,
     }
 
@@ -208,7 +265,7 @@ def _arguments(fleet: Fleet) -> dict[str, Any]:
 def _call(arguments: dict[str, Any]) -> None:
     assert EXTENSION is not None
     entries = list(arguments.items())
-    EXTENSION.step(*(value for _, value in entries[:11]), **dict(entries[11:]))
+    EXTENSION.step(*(value for _, value in entries[:16]), **dict(entries[16:]))
 
 
 def _read_only(array: F) -> F:
@@ -231,12 +288,13 @@ def _read_only(array: F) -> F:
         ("rows", lambda a: a - 1),
         ("rows", lambda a: a.astype(np.int32)),
         ("rows", lambda a: a[:1]),
-        ("patches", lambda a: a[:, :, :, :-1]),
-        ("patches", lambda a: a[:, :2].copy()),
-        ("patches", lambda a: a[:, :, :0].copy()),
-        ("patches", lambda a: a[0]),
+        ("rows", lambda _: np.array([0, 1, 1 << 40])),
+        ("inputs", lambda a: a[:, :, :, :-1]),
+        ("inputs", lambda a: a[:, :2].copy()),
+        ("inputs", lambda a: a[:, :, :0].copy()),
+        ("inputs", lambda a: a[0]),
         ("centred", lambda a: a[:1]),
-        ("centred", lambda a: a[..., :0].copy()),
+        ("centred", lambda a: a[:, :1].copy()),
         ("targets", lambda a: a[:, :1].copy()),
         ("targets", lambda a: a[..., 1:].copy()),
         ("known", lambda a: a.astype(bool)),
@@ -244,6 +302,7 @@ def _read_only(array: F) -> F:
         ("learn", lambda a: a.astype(np.float32)),
         ("size", lambda a: a[:1]),
         ("root", lambda a: a[:1]),
+        ("keep", lambda a: a[:1]),
         ("levels", lambda a: a[:-1].copy()),
         ("quantiles", lambda a: a[:1]),
         ("quantiles", lambda a: a[..., :-1].copy()),
@@ -253,11 +312,44 @@ def _read_only(array: F) -> F:
         ("hidden", lambda _: 1 << 40),
         ("median", lambda _: 9),
         ("lstm", lambda _: True),
+        ("layers", lambda _: 2),
+        ("layers", lambda _: 3),
+        ("layers", lambda _: 0),
+        ("squared", lambda _: True),
+        ("policy", lambda _: 1),
+        ("policy", lambda _: 2),
+        ("policy", lambda _: -1),
         ("level", lambda _: 9),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, change: Any) -> None:
-    fleet = _fleet(_spec("gru", SHAPES[0]), 2, kernel=True)
+    _refused(shaken(fleet_of(_window("gru", WINDOWS[0]), 3, kernel=True)), name, change)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("states", lambda a: a[:, :-1].copy()),
+        ("states", lambda a: a[:2]),
+        ("states", lambda a: a[..., :-1]),
+        ("states", _read_only),
+        ("moment", lambda a: a - 18),  # it learns from a state that was never stored
+        ("moment", lambda a: -a),
+        ("moment", lambda a: a[:1]),
+        ("fresh", lambda a: a[..., :-1].copy()),
+        ("fresh", lambda a: a[:, :1].copy()),
+        ("counts", lambda a: a - 9),
+        ("counts", lambda a: a + 9),
+        ("counts", lambda a: a[:1]),
+    ],
+)
+def test_a_carried_state_that_does_not_fit_is_refused(name: str, change: Any) -> None:
+    spec = ModelSpec(policy="carried", patch=1, context=6, truncation=4, horizon=3, replay=0)
+    _refused(shaken(fleet_of(spec, 3, kernel=True)), name, change)
+
+
+def _refused(fleet: Fleet, name: str, change: Any) -> None:
     before = fleet.arena.clone()
     arguments = _arguments(fleet)
     _call(arguments)
@@ -269,10 +361,11 @@ def test_what_does_not_fit_is_refused(name: str, change: Any) -> None:
 
 
 @needs_kernel
-def test_a_batch_of_nothing_is_nothing() -> None:
-    fleet = _fleet(_spec("gru", SHAPES[0]), 1, kernel=True)
-    made = fleet.step(np.zeros(0, np.int64), *_inputs(fleet, 0, 0, 3), np.zeros(0, bool))
-    assert made.shape == (0, 24, 5)
+@pytest.mark.parametrize("policy", ["window", "joint", "carried"])
+def test_a_batch_of_nothing_is_nothing(policy: str) -> None:
+    spec = ModelSpec(policy=policy, patch=1, context=6, truncation=4, horizon=3, replay=0)
+    fleet = fleet_of(spec, 1, kernel=True)
+    assert take(fleet, ROWS[:0], event_of(spec, 0, 0)).shape == (0, 3, 5)
 
 
 class Other(GRU):
@@ -293,8 +386,8 @@ def not_built(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("not_built")
 def test_without_the_extension_the_reference_runs_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert Fleet(ModelSpec(), seed=0).kernel is None
-        assert Fleet(ModelSpec(), seed=0).kernel is None
+        assert isinstance(Fleet(ModelSpec(), seed=0).implementation, Reference)
+        assert isinstance(Fleet(ModelSpec(), seed=0).implementation, Reference)
     assert len(caplog.records) == 1
     with pytest.raises(RuntimeError, match="no compiled kernel"):
         Fleet(ModelSpec(), seed=0, kernel=True)
@@ -302,10 +395,10 @@ def test_without_the_extension_the_reference_runs_and_it_is_said_once(caplog: py
 
 def test_an_architecture_of_another_package_runs_in_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.fleet, "architecture", lambda _: Other())
-    assert Fleet(ModelSpec(), seed=0).kernel is None
+    assert isinstance(Fleet(ModelSpec(), seed=0).implementation, Reference)
 
 
 @needs_kernel
 def test_the_kernel_is_chosen_where_there_is_one() -> None:
-    assert Fleet(ModelSpec(architecture="lstm"), seed=0).kernel is not None
-    assert Fleet(ModelSpec(architecture="lstm"), seed=0, kernel=False).kernel is None
+    assert isinstance(Fleet(ModelSpec(architecture="lstm"), seed=0).implementation, Kernel)
+    assert isinstance(Fleet(ModelSpec(architecture="lstm"), seed=0, kernel=False).implementation, Reference)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.fleet import sizes_of
+from models.batch import sizes_of
 from models.forecaster import Beat, Forecaster
 from models.history import History, SeriesHistory, Split
 from models.registry import architecture
