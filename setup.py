@@ -1,6 +1,6 @@
-"""Builds models._kernel and stream._encode; all else stands in pyproject.toml, which cannot say that one source is compiled several times.
+"""Builds the compiled modules; all else stands in pyproject.toml, which cannot say that one source is compiled several times.
 
-Both are optional: without a compiler the install succeeds, and reference implementations run.
+They are optional: without a compiler the install succeeds, and reference implementations run.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FOLDER = Path("models/kernel")
-KERNEL = "models._kernel"
 LEVELS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
 }
-"""Compilations of the core, by name, and their flags. models/kernel/module.cpp chooses among them where it runs."""
+"""Compilations of a core.cpp, by name, and their flags. The module.cpp beside it chooses among them where it runs."""
 # Contraction lets a*b+c be one instruction, which loses no accuracy; square roots need not report to errno.
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -27,10 +25,11 @@ STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 class BuildKernel(build_ext):
-    """Adds the core, compiled once for each level, to the kernel's module."""
+    """Adds a core that stands beside a module, compiled once for each level."""
 
     def build_extension(self, ext: Extension) -> None:
-        if ext.name != KERNEL:
+        core = Path(ext.sources[0]).with_name("core.cpp")
+        if not core.exists():
             super().build_extension(ext)
             return
         compiler = [*self.compiler.compiler_so, *ext.extra_compile_args]
@@ -40,7 +39,7 @@ class BuildKernel(build_ext):
             ext.define_macros.append(("TIDECAST_X86", "1"))
         for name in LEVELS if x86 else ["baseline"]:
             ext.extra_objects += self.compiler.compile(
-                [str(FOLDER / "core.cpp")],
+                [str(core)],
                 output_dir=str(Path(self.build_temp, name)),
                 macros=[("TIDECAST_LEVEL", name)],
                 extra_postargs=[*FLAGS, *LEVELS[name]],
@@ -49,12 +48,12 @@ class BuildKernel(build_ext):
         super().build_extension(ext)
 
 
-def extension(name: str, source: Path, *parts: Path) -> Extension:
-    """An optional module from one source, which includes the headers beside it; ``parts`` are compiled apart."""
+def extension(name: str, source: Path) -> Extension:
+    """An optional module from one source and what stands beside it."""
     return Extension(
         name,
         sources=[str(source)],
-        depends=sorted(str(path) for path in [*source.parent.glob("*.h"), *parts]),
+        depends=sorted(str(path) for path in [*source.parent.glob("*"), *Path("models/kernel").glob("*.h")]),
         extra_compile_args=FLAGS,
         define_macros=[("Py_LIMITED_API", "0x030B0000")] if STABLE else [],
         py_limited_api=STABLE,
@@ -65,7 +64,8 @@ def extension(name: str, source: Path, *parts: Path) -> Extension:
 
 setup(
     ext_modules=[
-        extension(KERNEL, FOLDER / "module.cpp", FOLDER / "core.cpp"),
+        extension("models._kernel", Path("models/kernel/module.cpp")),
+        extension("models._observer", Path("models/observer/module.cpp")),
         extension("stream._encode", Path("stream/native/encode.cpp")),
     ],
     cmdclass={"build_ext": BuildKernel},

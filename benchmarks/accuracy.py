@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from models.forecaster import Beat, Forecaster
+from models.forecaster import Forecaster
 from models.history import History, SeriesHistory, Split
+from models.observation import Beat
 from models.spec import EXPERTS, ModelSpec
 from models.training import train
 
@@ -92,7 +93,7 @@ def forecast(
     beat = Beat(np.full(channels, rows.step_s * 1_000_000), np.full(channels, int(rows.times[0]) * 1_000_000))
     points = np.empty((length, channels, spec.horizon, len(spec.experts)), np.float32)
     quantiles = np.empty((length, channels, spec.horizon, len(spec.levels)), np.float32)
-    pending = forecaster.pending.arrays
+    pending = forecaster.surroundings.pending.arrays
     bar.reset(task, total=length)
     for slot in range(length):
         forecaster.observe(each, np.full(channels, slot), rows.values[slot][:, None], beat)

@@ -27,9 +27,9 @@ class Scales:
     """Observations after which the scale so far bounds what the next may do to it."""
     OUTLIER = 20.0
     LARGEST = 1e150
+    """Squares beyond it would overflow."""
     STEADY = 0.0002
     """As ``SLOWEST``, for the steady scale of channel 0, on which the least-squares experts stand."""
-    """Squares beyond it would overflow."""
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
@@ -97,6 +97,21 @@ def patches(
     back = spec.patch * np.arange(1 - steps, 1)
     time = (last_us[..., None] + back * step_us[:, None, None]).astype(np.int64, copy=False)
     return np.concatenate([slots, calendar(time)], axis=-1).astype(np.float32)
+
+
+def differences(
+    windows: Windows, rows: Rows, cutoffs: Rows, steps: int, scale: Floats, last_us: Rows, step_us: Rows
+) -> NDArray[np.float32]:
+    """Inputs of ``steps`` recurrent steps up to ``cutoffs`` [B], [B, S, F]: each slot's step from the one before it over the scale [B, C], its
+    mask and the calendar. They are the same whichever window a slot is seen in, so a state can be carried over them.
+
+    ``last_us`` [B] is the time of the cutoffs.
+    """
+    values, seen = windows.span(rows, cutoffs[:, None], steps + 1)
+    with np.errstate(over="ignore"):
+        moved = np.clip((values[:, 0, 1:] - values[:, 0, :-1]) / scale[:, None], -INPUT_LIMIT, INPUT_LIMIT)
+    time = last_us[:, None] + np.arange(1 - steps, 1) * step_us[:, None]
+    return np.concatenate([moved, seen[:, 0, 1:, None], calendar(time)], axis=-1).astype(np.float32)
 
 
 def seasonal(windows: Windows, rows: Rows, cutoffs: Rows, season: Rows, horizon: int, fallback: Floats) -> Floats:

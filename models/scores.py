@@ -117,7 +117,7 @@ class Scores:
         number = known.sum(1)
         mean = np.ascontiguousarray(share.transpose(0, 2, 1)).sum(-1) / np.maximum(number, 1)[:, None]
         coverage = arrays["score.coverage"][rows]
-        pace_1 = np.where(number > 0, rate.max(1), 0.0)[:, None]
+        pace_1 = np.where(known, rate, 0.0).max(1)[:, None]
         arrays["score.coverage"][rows] = coverage + pace_1 * (mean - coverage)
         return self._standardise(rows, error[:, 0] * unit, known[:, 0], settled[:, 0])
 

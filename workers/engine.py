@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecaster import Beat
+from models.observation import Beat
 from stream.grid import Verdict
 from stream.records import Decoded, Observations, Reason, Rejected, Run
 from workers.effects import Effects, Forecasts, Touched, in_order, turns

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.batch import sizes_of
-from models.forecaster import Beat, Forecaster
+from models.forecaster import Forecaster
 from models.history import History, SeriesHistory, Split
+from models.observation import Beat
 from models.registry import architecture
 from models.spec import ModelSpec
 from models.training import (
