@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from models.inputs import TARGET_LIMIT, Scales, normalised, patches
+from models.inputs import TARGET_LIMIT, Scales, moves, normalised, patches
 from models.spec import ModelSpec
 
 Floats = NDArray[np.float64]
@@ -132,13 +132,17 @@ class History:
     def batch(self, cutoffs: Rows) -> Batch:
         """The windows [R] that end at ``cutoffs``, and what came after them."""
         begin = self.begin[cutoffs][:, None]
-        slots = cutoffs[:, None] + np.arange(1 - self.spec.context, 1)
+        slots = cutoffs[:, None] + np.arange(-self.spec.context, 1)
         inside = np.maximum(slots, begin)
-        values, seen = self.values[inside], self.seen[inside] & (slots >= begin)  # [R, L, C], [R, L]
+        values, seen = self.values[inside], self.seen[inside] & (slots >= begin)  # [R, L + 1, C], [R, L + 1]
         scale = self.scales.of(cutoffs, self.values[cutoffs])
+        last_us, step_us = self.time_us[cutoffs], self.step_us[cutoffs]
         # The scale is one for each window here, so the windows stand on the axis that live running has its series on.
-        centred, _ = normalised(values[:, None], scale)
-        steps = patches(centred, seen[:, None], self.time_us[cutoffs][:, None], self.step_us[cutoffs], self.spec)
+        centred, _ = normalised(values[:, None, 1:], scale)
+        if self.spec.policy == "carried":
+            steps = moves(values, seen, scale, last_us, step_us)[:, None]
+        else:
+            steps = patches(centred, seen[:, None, 1:], last_us[:, None], step_us, self.spec)
         targets, known = self.targets(cutoffs)
         line = np.ascontiguousarray(centred[None, :, 0, :, 0]).astype(np.float32)
         return Batch(steps.swapaxes(0, 1), line, targets[None].astype(np.float32), known[None].astype(np.float32))

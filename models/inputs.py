@@ -108,10 +108,15 @@ def differences(
     ``last_us`` [B] is the time of the cutoffs.
     """
     values, seen = windows.span(rows, cutoffs[:, None], steps + 1)
+    return moves(values[:, 0], seen[:, 0], scale, last_us, step_us)
+
+
+def moves(values: Floats, seen: NDArray[np.bool_], scale: Floats, last_us: Rows, step_us: Rows) -> NDArray[np.float32]:
+    """The same from the values [B, S+1, C] and seen slots [B, S+1] that the steps lie between."""
     with np.errstate(over="ignore"):
-        moved = np.clip((values[:, 0, 1:] - values[:, 0, :-1]) / scale[:, None], -INPUT_LIMIT, INPUT_LIMIT)
-    time = last_us[:, None] + np.arange(1 - steps, 1) * step_us[:, None]
-    return np.concatenate([moved, seen[:, 0, 1:, None], calendar(time)], axis=-1).astype(np.float32)
+        moved = np.clip((values[:, 1:] - values[:, :-1]) / scale[:, None], -INPUT_LIMIT, INPUT_LIMIT)
+    time = (last_us[:, None] + np.arange(1 - moved.shape[1], 1) * step_us[:, None]).astype(np.int64, copy=False)
+    return np.concatenate([moved, seen[:, 1:, None], calendar(time)], axis=-1).astype(np.float32)
 
 
 def seasonal(windows: Windows, rows: Rows, cutoffs: Rows, season: Rows, horizon: int, fallback: Floats) -> Floats:

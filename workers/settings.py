@@ -66,12 +66,22 @@ class ModelSettings(Section):
     experts: tuple[str, ...] = EXPERTS
     architecture: str = "gru"
     hidden: int = Field(default=32, ge=4, le=256)
-    patch: int = Field(default=8, ge=1, le=96)
+    layers: Literal[1, 2] = 1
+    policy: Literal["window", "joint", "carried"] = "window"
+    truncation: int = Field(default=24, ge=1, le=256)
+    patch: Literal["auto"] | Annotated[int, Field(ge=1, le=96)] = "auto"
     learn_every: int = Field(default=1, ge=1)
-    replay: int = Field(default=1, ge=0, le=16)
+    replay: Literal["auto"] | Annotated[int, Field(ge=0, le=16)] = "auto"
     online_rate: float = Field(default=2e-4, gt=0, le=0.1)
     train_rate: float = Field(default=3e-3, gt=0, le=0.1)
     clip: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+
+    def chosen(self) -> dict[str, Any]:
+        """The settings with what the policy decides: a carried state takes slots one by one, and only separate windows can be replayed."""
+        patch = (1 if self.policy == "carried" else 8) if self.patch == "auto" else self.patch
+        replay = int(self.policy == "window") if self.replay == "auto" else self.replay
+        return self.model_dump() | {"patch": patch, "replay": replay}
 
 
 class AlertSettings(Section):
@@ -170,7 +180,7 @@ class FeedSettings(Section):
             channels=1 + len(self.fields.channels),
             levels=self.levels,
             season=0 if self.season == "auto" else self.season,
-            **self.model.model_dump(),
+            **self.model.chosen(),
         )
 
 

@@ -100,3 +100,9 @@ def test_secrets_show_in_no_repr_and_no_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(_file(tmp_path, GOOD.replace("url: redis", "urls: redis")), {})
     assert "secret-word" not in str(caught.value)
+
+
+def test_a_carried_policy_needs_no_other_setting(tmp_path: Path) -> None:
+    text = "feeds:\n  - name: a\n    topics: [a]\n    model:\n      policy: carried\n"
+    spec = load(_file(tmp_path, text), {}).feeds[0].spec()
+    assert (spec.policy, spec.patch, spec.replay) == ("carried", 1, 0)

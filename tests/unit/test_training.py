@@ -189,6 +189,21 @@ def test_windows_are_those_of_the_live_forecaster() -> None:
         assert np.allclose(caught[-1][0], history.batch(np.array([slot])).patches[0], atol=1e-5)
 
 
+def test_carried_recurrences_are_trained_on_what_they_see_live() -> None:
+    spec = replace(SPEC, policy="carried", patch=1, replay=0)
+    values, seen = gappy()
+    history = History([stretch(values, seen)], spec)
+    live = Forecaster(spec, 0, STEP_US)
+    live.resize(1)
+    row = np.zeros(1, np.int64)
+    live.start(row, np.zeros(1, np.uint64))
+    beat = Beat(np.array([STEP_US]), np.array([int(history.time_us[0])]))
+    counts, thin = np.ones(1, np.int64), np.ones(1, np.int64)
+    for slot in np.flatnonzero(seen):
+        _, sight = live.observer.before(row, np.array([slot]), values[slot].reshape(1, 1), beat, thin, counts)
+        assert np.allclose(sight.fresh[0, -1], history.batch(np.array([slot])).patches[0, 0, -1], atol=1e-5)
+
+
 def test_missing_slots_are_no_targets() -> None:
     values, seen = gappy()
     history = History([stretch(values, seen)], SPEC)
