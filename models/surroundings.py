@@ -43,7 +43,8 @@ class Surroundings:
         self.pending = Pending(spec.horizon, len(spec.experts), len(spec.levels))
         self.scores = Scores(spec.horizon, len(spec.experts), len(spec.levels))
         self.arrays: Arrays = {}
-        self.arena = Arena([self, self.windows, self.scales, *self.regressions, self.pending, self.scores])
+        # The rings of the windows come last: an observation touches little of them, so they are not fetched ahead.
+        self.arena = Arena([self, self.scales, self.scores, self.pending, *self.regressions, self.windows])
 
     def fields(self) -> list[Field]:
         """See ``models.arena.Part``: a series' own number, from which its replay draws come."""

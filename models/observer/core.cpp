@@ -7,11 +7,13 @@
 
 namespace tidecast::TIDECAST_LEVEL {
 
-// The record of the series that comes next, asked for while this one is worked on.
-INLINE void ask(const Observed &observed, Index b) {
+constexpr Index LINE = 64;
+
+// The record of the series that comes next, asked for while this one is worked on; not the rings of its windows, of which it touches little.
+INLINE void ask(const Feed &feed, const Observed &observed, Index b) {
     if (b + 1 >= observed.batch) return;
     const std::uint8_t *next = observed.records + observed.rows[b + 1] * observed.stride;
-    for (Index at = 0; at < 65536 && at < observed.stride; at += 64) __builtin_prefetch(next + at, 1, 2);
+    for (Index at = 0; at <= feed.layout.newest; at += LINE) __builtin_prefetch(next + at, 1, 2);
 }
 
 static void see(const Series &series, const Ring &ring, const Observed &observed, const Before &asked, Index b) {
@@ -52,7 +54,7 @@ static void before(const Feed &feed, const Observed &observed, const Before &ask
     const Shape &shape = feed.shape;
     for (Index b = 0; b < observed.batch; ++b) {
         const Series series{feed, observed.records + observed.rows[b] * observed.stride};
-        ask(observed, b);
+        ask(feed, observed, b);
         const double *values = asked.values + b * shape.channels;
         bool judged;
         asked.error[b] = settle(series, observed.slots[b], values[0], &judged);
@@ -121,7 +123,7 @@ static void after(const Feed &feed, const Observed &observed, const After &asked
     const Int H = shape.horizon, E = shape.experts, Q = shape.levels;
     for (Index b = 0; b < observed.batch; ++b) {
         const Series series{feed, observed.records + observed.rows[b] * observed.stride};
-        ask(observed, b);
+        ask(feed, observed, b);
         const double last = asked.origin[3 * b], unit = asked.origin[3 * b + 1];
         double points[MOST_LEADS * MOST_EXPERTS];
         points_of(series, observed, asked, b, points);
