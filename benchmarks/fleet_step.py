@@ -16,6 +16,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arena import Arena
 from models.compiled import extension
 from models.fleet import Fleet
 from models.spec import ModelSpec
@@ -68,7 +69,7 @@ def main() -> None:
     for kind in ("kernel", "reference") if module else ("reference",):
         for name in ("gru", "lstm"):
             fleet = Fleet(ModelSpec(architecture=name), seed=0, kernel=kind == "kernel")
-            fleet.resize(FLEET)
+            Arena([fleet]).resize(FLEET)
             fleet.reset(np.arange(FLEET))
             for batch in BATCHES:
                 rate = rows_per_second(fleet, batch, rounds=3 if quick else 7, seconds=0.3 if quick else 1.0)

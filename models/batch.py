@@ -60,11 +60,12 @@ class Implementation(Protocol):
         ...
 
 
-def sizes_of(spec: ModelSpec) -> Sizes:
-    """The network's sizes under a spec: a step of the recurrence takes ``patch`` slots of every channel, their mask, and the calendar."""
+def sizes_of(spec: ModelSpec, features: int | None = None) -> Sizes:
+    """The network's sizes under a spec: a step of the recurrence takes ``patch`` slots of every channel, their mask, and the calendar, or as
+    many ``features`` as are said."""
     return Sizes(
         steps=spec.truncation if spec.policy == "carried" else spec.context // spec.patch,
-        features=spec.patch * (spec.channels + 1) + WIDTH,
+        features=features or spec.patch * (spec.channels + 1) + WIDTH,
         context=spec.context if spec.skip else 0,
         horizon=spec.horizon,
         levels=len(spec.levels),

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.adam import BETA1, BETA2, EPSILON, corrections
+from models.arena import Arrays, Field
 from models.batch import Batch, Floats32, Implementation, Rows, Store, flatten, sizes_of
 from models.compiled import Kernel, covers, extension
 from models.reference import LANES, Reference
@@ -43,21 +44,50 @@ class Fleet:
     With policy "carried" also the states [N, H+K+1, layers, W] and the recurrent steps taken, int64 [N]: state m lies at m mod (H+K+1).
     """
 
-    def __init__(self, spec: ModelSpec, seed: int, kernel: bool | None = None) -> None:
-        """``kernel`` False is the reference, True the compiled kernel (RuntimeError where there is none), None whatever there is."""
+    def __init__(self, spec: ModelSpec, seed: int, kernel: bool | None = None, features: int | None = None) -> None:
+        """``kernel`` False is the reference, True the compiled kernel (RuntimeError where there is none), None whatever there is.
+        ``features`` is F where the inputs are not those of ``models.inputs``."""
         self.spec = spec
         self.net = architecture(spec.architecture)
-        self.sizes = sizes_of(spec)
+        self.sizes = sizes_of(spec, features)
         self.set_start(self.net.start(self.sizes, torch.Generator().manual_seed(seed)))
         self.trained = False
         self.ring = spec.horizon + spec.truncation + 1 if spec.policy == "carried" else 0
-        self.arena = torch.zeros(0, 3, len(self.start))
-        self.states = torch.zeros(0, self.ring, spec.layers, self.net.state_width(self.sizes) if self.ring else 0)
-        self.steps = np.zeros(0, np.int64)
-        self.moment = np.zeros(0, np.int64)
-        self.implementation: Implementation = Reference(self.net, spec)
+        self.width = len(self.start) if "network" in spec.experts else 0
+        self.arrays: Arrays = {}
+        self.implementation: Implementation = Reference(self.net, self.sizes, spec)
         if kernel or (kernel is None and covers(self.net) and extension() is not None):
             self.implementation = Kernel(self.net, self.sizes, spec, (BETA1, BETA2, EPSILON))
+
+    def fields(self) -> list[Field]:
+        """See ``models.arena.Part``."""
+        states = (self.ring, self.spec.layers, self.net.state_width(self.sizes) if self.ring else 0)
+        return [
+            Field("fleet.steps", np.int64),
+            Field("fleet.moment", np.int64),
+            Field("fleet.states", np.float32, states),
+            Field("fleet.weights", np.float32, (3, self.width)),
+        ]
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights and Adam's first and second moments, [N, 3, P]; P is 0 where a feed has no network."""
+        return torch.from_numpy(self.arrays["fleet.weights"])
+
+    @property
+    def states(self) -> Tensor:
+        """Carried states, [N, H+K+1, layers, W], or [N, 0, layers, 0] with another policy."""
+        return torch.from_numpy(self.arrays["fleet.states"])
+
+    @property
+    def steps(self) -> Rows:
+        """Fine-tuning steps that each series has taken, [N]."""
+        return self.arrays["fleet.steps"]
+
+    @property
+    def moment(self) -> Rows:
+        """Recurrent steps that each carried state has taken, [N]."""
+        return self.arrays["fleet.moment"]
 
     def set_start(self, weights: Mapping[str, Tensor]) -> None:
         """New series start from these trained weights. Raises ValueError where they do not fit."""
@@ -71,19 +101,10 @@ class Fleet:
             raise ValueError("weights hold numbers that are not finite")
         self.set_start({name: torch.from_numpy(np.array(array, np.float32)) for name, array in weights.items()})
 
-    def resize(self, rows: int) -> None:
-        """Make room for ``rows`` series."""
-        more = rows - len(self.steps)
-        if more > 0:
-            self.arena = torch.cat([self.arena, torch.zeros(more, *self.arena.shape[1:])])
-            self.states = torch.cat([self.states, torch.zeros(more, *self.states.shape[1:])])
-            self.steps = np.concatenate([self.steps, np.zeros(more, np.int64)])
-            self.moment = np.concatenate([self.moment, np.zeros(more, np.int64)])
-
     def reset(self, rows: Rows) -> None:
         """Put the starting weights into these rows, with fresh moments."""
-        self.arena[rows, 0] = self.start
-        self.arena[rows, 1:] = 0.0
+        self.weights[rows, 0] = self.start[: self.width]
+        self.weights[rows, 1:] = 0.0
         # Trained weights need the careful rate from the first step, untrained ones the large rate first.
         self.steps[rows] = 10 * self.spec.settle_steps if self.trained else 0
         self.forget(rows)
@@ -173,25 +194,4 @@ class Fleet:
         )
         centred = centred[..., : self.sizes.context]
         batch = Batch(rows, inputs, centred, targets, known, learn, size, root, keep, moment, fresh, counts)
-        return self.implementation.step(Store(self.arena, self.states), batch)
-
-    def snapshot(self, row: int) -> dict[str, NDArray[Any]]:
-        """One row as plain arrays; ``restore`` is the exact inverse."""
-        arrays = {"fleet.arena": self.arena[row].numpy().copy(), "fleet.steps": np.array([self.steps[row]])}
-        if self.ring:
-            arrays |= {"fleet.states": self.states[row].numpy().copy(), "fleet.moment": np.array([self.moment[row]])}
-        return arrays
-
-    def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row. Raises ValueError where it comes from a network of other sizes."""
-        parts = {"fleet.arena": self.arena} | ({"fleet.states": self.states} if self.ring else {})
-        for name, part in parts.items():
-            if name not in arrays or arrays[name].shape != tuple(part.shape[1:]):
-                raise ValueError(
-                    f"state of {arrays[name].shape if name in arrays else name} where the network has {tuple(part.shape[1:])}"
-                )
-        for name, part in parts.items():
-            part[row] = torch.from_numpy(np.array(arrays[name], np.float32))
-        self.steps[row] = arrays["fleet.steps"][0]
-        if self.ring:
-            self.moment[row] = arrays["fleet.moment"][0]
+        return self.implementation.step(Store(self.weights, self.states), batch)

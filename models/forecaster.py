@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arena import Arrays
+from models.arena import Arena, Arrays
 from models.fleet import Fleet
 from models.observation import Beat, Floats, Floats32, Issued, Observer, Rows, Settled, Sight
 from models.observer import CompiledObserver, compiled
@@ -35,11 +35,12 @@ class Forecaster:
         self.tells_experts = False
         self.surroundings = Surroundings(spec, step_us)
         self.windows, self.scales = self.surroundings.windows, self.surroundings.scales
-        self.scores, self.arena = self.surroundings.scores, self.surroundings.arena
+        self.scores = self.surroundings.scores
         self.fleet = Fleet(spec, seed, kernel)
+        self.arena = Arena([*self.surroundings.parts, self.fleet])
         self.observer: Observer = self.surroundings
         if kernel or (kernel is None and compiled() is not None):
-            self.observer = CompiledObserver(self.surroundings)
+            self.observer = CompiledObserver(self.surroundings, self.arena)
 
     @property
     def capacity(self) -> int:
@@ -49,7 +50,6 @@ class Forecaster:
     def resize(self, rows: int) -> None:
         """Make room for ``rows`` series."""
         self.arena.resize(rows)
-        self.fleet.resize(rows)
 
     def start(self, rows: Rows, keys: NDArray[np.uint64]) -> None:
         """Begin new series in these rows, from the starting weights."""
@@ -115,9 +115,8 @@ class Forecaster:
 
     def snapshot(self, row: int) -> Arrays:
         """Everything of one series as plain arrays; ``restore`` is the exact inverse, into any row of any forecaster of the same spec."""
-        return self.arena.snapshot(row) | self.fleet.snapshot(row)
+        return self.arena.snapshot(row)
 
     def restore(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put a snapshot into a row. Raises ValueError where it comes from another spec."""
-        self.fleet.restore(row, arrays)
+        """Put a snapshot into a row. Raises ValueError where it comes from another spec; the row is then as it was."""
         self.arena.restore(row, arrays)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import inputs, lags, least_squares, mixture, scores
+from models.arena import Arena
 from models.calendar import WIDTH
 from models.observation import Beat, Floats, Floats32, Issued, Rows, Settled, Sight
 from models.spec import POLICIES, ModelSpec
@@ -39,17 +40,17 @@ def compiled() -> ModuleType | None:
 
 
 class CompiledObserver:
-    """``models.observation.Observer`` on the arena of ``surroundings``; ``level`` is a place in the module's ``LEVELS``, -1 the fastest."""
+    """``models.observation.Observer`` on the arrays of ``surroundings``; ``level`` is a place in the module's ``LEVELS``, -1 the fastest."""
 
-    def __init__(self, surroundings: Surroundings, level: int = -1) -> None:
-        """Raises RuntimeError where the module was not built."""
+    def __init__(self, surroundings: Surroundings, arena: Arena, level: int = -1) -> None:
+        """``arena`` holds the surroundings' records. Raises RuntimeError where the module was not built."""
         module = compiled()
         if module is None:
             raise RuntimeError("there is no compiled forecaster in this installation")
         self._module, self._level = module, level
-        self._around, self.spec = surroundings, surroundings.spec
+        self._around, self._arena, self.spec = surroundings, arena, surroundings.spec
         spec = self.spec
-        self._integers = np.array([*_offsets(surroundings), *_sizes(surroundings)], np.int64)
+        self._integers = np.array([*_offsets(surroundings, arena), *_sizes(surroundings)], np.int64)
         pace = np.arange(1, spec.horizon + 1) ** -mixture.OVERLAP
         self._reals = np.concatenate([_constants(spec), surroundings.levels, surroundings.normal, pace])
         carried, joint = spec.policy == "carried", spec.policy == "joint"
@@ -106,17 +107,17 @@ class CompiledObserver:
     def _common(self, sight: Sight) -> tuple[NDArray[np.generic], ...]:
         beat = sight.beat
         return (
-            self._around.arena.records, self._integers, self._reals,
+            self._arena.records, self._integers, self._reals,
             sight.rows, sight.slots, beat.step_us, beat.phase_us, sight.season,
         )  # fmt: skip
 
 
-def _offsets(around: Surroundings) -> list[int]:
+def _offsets(around: Surroundings, arena: Arena) -> list[int]:
     """Where the fields stand in a record."""
-    made = [around.arena.offset(name) for name in FIELDS]
+    made = [arena.offset(name) for name in FIELDS]
     has = {regression.name for regression in around.regressions}
     for name in ("least-squares", "quick-least-squares"):
-        made += [around.arena.offset(f"{name}.{field}") if name in has else -1 for field in REGRESSION_FIELDS]
+        made += [arena.offset(f"{name}.{field}") if name in has else -1 for field in REGRESSION_FIELDS]
     return made
 
 

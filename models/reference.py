@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from models.adam import adam
-from models.batch import Batch, Floats32, Store, sizes_of, unflatten
+from models.batch import Batch, Floats32, Store, unflatten
 from models.losses import loss_of
-from models.recurrent import Architecture
+from models.recurrent import Architecture, Sizes
 from models.spec import ModelSpec
 
 CHUNK = 128
@@ -26,8 +26,8 @@ and parameter vectors are padded to multiples of it, so that no row lies in what
 class Reference:
     """See ``models.batch.Implementation``."""
 
-    def __init__(self, net: Architecture, spec: ModelSpec) -> None:
-        self._net, self._spec, self._sizes, self._loss = net, spec, sizes_of(spec), loss_of(spec)
+    def __init__(self, net: Architecture, sizes: Sizes, spec: ModelSpec) -> None:
+        self._net, self._spec, self._sizes, self._loss = net, spec, sizes, loss_of(spec)
         self._levels = torch.tensor(spec.levels)
 
     def step(self, store: Store, batch: Batch) -> Floats32:

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arena import Arena, Arrays, Field
+from models.arena import Arrays, Field, Part
 from models.calibration import widen
 from models.inputs import INPUT_LIMIT, TARGET_LIMIT, Scales, differences, normalised, patches, replay_cutoffs, seasonal
 from models.lags import LONG_WIDTH, QUICK_WIDTH
@@ -44,7 +44,7 @@ class Surroundings:
         self.scores = Scores(spec.horizon, len(spec.experts), len(spec.levels))
         self.arrays: Arrays = {}
         # The rings of the windows come last: an observation touches little of them, so they are not fetched ahead.
-        self.arena = Arena([self, self.scales, self.scores, self.pending, *self.regressions, self.windows])
+        self.parts: tuple[Part, ...] = (self, self.scales, self.scores, self.pending, *self.regressions, self.windows)
 
     def fields(self) -> list[Field]:
         """See ``models.arena.Part``: a series' own number, from which its replay draws come."""

@@ -146,14 +146,7 @@ template <class Cell, Index UNITS> class Series {
             const bool top = l == sizes_.layers - 1;
             std::memset(at_.cell_carry, 0, sizes_.windows * at_.units * sizeof(float));
             if (!top) std::memset(at_.carry, 0, sizes_.windows * at_.units * sizeof(float));
-            for (Index r = 1, taken; r < sizes_.windows; r += taken) {
-                taken = sizes_.windows - r < TOGETHER ? sizes_.windows - r : TOGETHER;
-                switch (taken) {
-                case 1: backward<Cell, UNITS, 1>(sizes_, at_, l, r, !top, next_); break;
-                case 2: backward<Cell, UNITS, 2>(sizes_, at_, l, r, !top, next_); break;
-                default: backward<Cell, UNITS, TOGETHER>(sizes_, at_, l, r, !top, next_);
-                }
-            }
+            for (Index r = 1; r < sizes_.windows; ++r) backward<Cell, UNITS>(sizes_, at_, l, r, !top, next_);
             for (Index r = 1; r < sizes_.windows; ++r) tracks[r] = track(l, r);
             gather<Cell>(sizes_, at_, l, tracks);
         }
@@ -185,9 +178,23 @@ static Ahead after(const Job &job, Index b) {
     return {job.arena.at + job.rows[b + 1] * job.arena.row, needed * job.parameters, steps_of(job, b)};
 }
 
+// Of a row's ring, where it will begin to read and write: the newest state, the next one, and the oldest, which follows that.
+static void ask_for_states(const Job &job, Index b) {
+    const Sizes &s = job.sizes;
+    if (s.policy != CARRIED || b >= job.batch) return;
+    const Index floats = (s.lstm ? 2 : 1) * s.hidden * s.layers;
+    for (Index i = 0; i < 3; ++i) {
+        const float *state = job.states.at + job.rows[b] * job.states.row + (job.moment[b] + i) % s.ring * floats;
+        for (Index f = 0; f < floats; f += 16) __builtin_prefetch(state + f, 0, 2);
+    }
+}
+
 template <class Cell, Index UNITS> static void step_all(const Job &job) {
     Workspace at(job.sizes, job.parameters, job.scratch);
-    for (Index b = 0; b < job.batch; ++b) Series<Cell, UNITS>(job, at, b, after(job, b)).step();
+    for (Index b = 0; b < job.batch; ++b) {
+        ask_for_states(job, b + 1);
+        Series<Cell, UNITS>(job, at, b, after(job, b)).step();
+    }
 }
 
 static void step(const Job &job) {

@@ -87,30 +87,23 @@ static void forward(const Sizes &sizes, const Layer &layer, const Track *tracks,
     }
 }
 
-// RUNS learnt runs from `first` on, from the gradient of their last states in `carry`; `from_above` says that a layer above gives each of
-// their states a gradient.
-template <class Cell, Index UNITS, int RUNS>
-static void backward(const Sizes &sizes, const Workspace &at, Index l, Index first, bool from_above, Ahead &next) {
-    const Index hidden = UNITS ? UNITS : sizes.hidden, units = UNITS ? UNITS : at.units, row = Cell::KEPT * units;
-    const Layer &layer = at.layers[l];
-    float *carry = at.carry + first * units;
+// Learnt run r through layer l, from the gradient of its last state in `carry`; `from_above` says that a layer above gives each of its states
+// a gradient.
+template <class Cell, Index UNITS>
+static void backward(const Sizes &sizes, const Workspace &at, Index l, Index r, bool from_above, Ahead &next) {
+    const Index hidden = UNITS ? UNITS : sizes.hidden, units = UNITS ? UNITS : padded(hidden), row = Cell::KEPT * units;
+    const float *weights = at.layers[l].weights[HIDDEN];
+    float *carry = at.carry + r * units, *cell_carry = at.cell_carry + r * units;
     for (Index t = sizes.steps; t-- > 0;) {
         next.ask();
-        for (int r = 0; r < RUNS; ++r) {
-            float *states = at.states(l, first + r) + t * units, *cells = at.cells(l, first + r) + t * units;
-            const float *above = at.given(l, first + r) + t * units;
-            for (Index u = 0; u < units; u += WIDTH) {
-                Vec given = load(carry + r * units + u);
-                if (from_above) given += load(above + u);
-                const Vec direct =
-                    Cell::backward(given, at.cell_carry + (first + r) * units + u,
-                                   {states + u, nullptr, cells + u, nullptr, at.kept(l, first + r) + t * row + u, units});
-                store(carry + r * units + u, direct);
-            }
+        float *states = at.states(l, r) + t * units, *cells = at.cells(l, r) + t * units, *kept = at.kept(l, r) + t * row;
+        const float *above = at.given(l, r) + t * units;
+        for (Index u = 0; u < units; u += WIDTH) {
+            Vec given = load(carry + u);
+            if (from_above) given += load(above + u);
+            store(carry + u, Cell::backward(given, cell_carry + u, {states + u, nullptr, cells + u, nullptr, kept + u, units}));
         }
-        for (int r = 0; t > 0 && r < RUNS; ++r)
-            add_dot_products(hidden, Cell::GATES * units, layer.weights[HIDDEN], Cell::GATES * units,
-                             at.kept(l, first + r) + t * row, carry + r * units);
+        if (t > 0) add_dot_products(hidden, Cell::GATES * units, weights, Cell::GATES * units, kept, carry);
     }
 }
 

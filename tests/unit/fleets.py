@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.adam import BETA1, BETA2, EPSILON
+from models.arena import Arena
 from models.batch import ahead_of
 from models.compiled import Kernel
 from models.fleet import Fleet
@@ -24,14 +25,20 @@ def fleet_of(spec: ModelSpec, rows: int, *, kernel: bool, level: int = -1) -> Fl
     fleet = Fleet(spec, seed=0, kernel=kernel)
     if kernel:
         fleet.implementation = Kernel(fleet.net, fleet.sizes, spec, (BETA1, BETA2, EPSILON), level)
-    fleet.resize(rows)
+    Arena([fleet]).resize(rows)
     fleet.reset(np.arange(rows))
     return fleet
 
 
+def copy_row(here: Fleet, row: int, there: Fleet, to: int) -> None:
+    """Put a row of one fleet into a row of another."""
+    for field in here.fields():
+        there.arrays[field.name][to] = here.arrays[field.name][row]
+
+
 def shaken(fleet: Fleet) -> Fleet:
     """Random weights everywhere, so that no gradient is zero by luck."""
-    fleet.arena[:, 0] += 0.2 * torch.randn(fleet.arena[:, 0].shape, generator=torch.Generator().manual_seed(1))
+    fleet.weights[:, 0] += 0.2 * torch.randn(fleet.weights[:, 0].shape, generator=torch.Generator().manual_seed(1))
     return fleet
 
 

@@ -148,7 +148,7 @@ def test_adopted_weights_serve_old_and_new_series_and_wrong_ones_change_nothing(
     engine = run.engine
     assert {engine.models[engine.table.model[series.row]] for series in engine.series} == {"gru:7"}
     for series in run.engine.resident[HOME].values():
-        np.testing.assert_array_equal(fleet.arena[series.row, 0], fleet.start)
+        np.testing.assert_array_equal(fleet.weights[series.row, 0], fleet.start)
 
 
 def test_a_series_that_sticks_for_long_keeps_a_card_that_can_be_written() -> None:

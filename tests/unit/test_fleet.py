@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from models.adam import adam, corrections
+from models.arena import Arena
 from models.batch import unflatten
 from models.compiled import extension
 from models.fleet import Fleet
 from models.registry import names
 from models.spec import ModelSpec
-from tests.unit.fleets import event_of, fleet_of, take
+from tests.unit.fleets import copy_row, event_of, fleet_of, take
 
 F = NDArray[np.float32]
 
@@ -32,7 +33,7 @@ both = pytest.mark.parametrize("kernel", IMPLEMENTATIONS, ids=lambda kernel: "ke
 
 def _fleet(spec: ModelSpec, rows: int, *, kernel: bool) -> Fleet:
     fleet = Fleet(spec, seed=0, kernel=kernel)
-    fleet.resize(rows)
+    Arena([fleet]).resize(rows)
     fleet.reset(np.arange(rows))
     return fleet
 
@@ -68,7 +69,7 @@ def test_a_row_learns_bit_for_bit_the_same_whatever_rows_are_beside_it(
         for rows in (np.array([5]), np.array([2, 0, 6]), np.array([4, 1, 3])):
             got = alone.step(rows, *_rows(inputs, rows), learn[rows])
             np.testing.assert_array_equal(got, expected[rows])
-    assert torch.equal(together.arena, alone.arena)
+    assert torch.equal(together.weights, alone.weights)
 
 
 @both
@@ -94,8 +95,8 @@ def test_the_forecast_comes_from_the_weights_before_the_step(kernel: bool) -> No
     np.testing.assert_array_equal(
         learner.step(row, *inputs, np.array([True])), idle.step(row, *inputs, np.array([False]))
     )
-    assert not torch.equal(learner.arena, idle.arena)
-    assert torch.equal(idle.arena[0, 0], idle.start)
+    assert not torch.equal(learner.weights, idle.weights)
+    assert torch.equal(idle.weights[0, 0], idle.start)
 
 
 @both
@@ -103,7 +104,7 @@ def test_rows_without_known_targets_keep_their_weights(kernel: bool) -> None:
     fleet = _fleet(ModelSpec(context=16, horizon=4, hidden=8, patch=4), 1, kernel=kernel)
     patches, centred, targets, known = _step_inputs(fleet, 1, 0)
     fleet.step(np.array([0]), patches, centred, targets, 0 * known, np.array([True]))
-    assert torch.equal(fleet.arena[0, 0], fleet.start)
+    assert torch.equal(fleet.weights[0, 0], fleet.start)
     assert fleet.steps[0] == 0
 
 
@@ -143,18 +144,12 @@ def test_a_row_moves_to_another_fleet_exactly(kernel: bool) -> None:
     here, there = _fleet(spec, 3, kernel=kernel), _fleet(spec, 5, kernel=kernel)
     for step in range(3):
         here.step(np.arange(3), *_step_inputs(here, 3, step), np.ones(3, bool))
-    there.restore(4, here.snapshot(1))
+    copy_row(here, 1, there, 4)
     inputs = _step_inputs(here, 3, 9)
     one = here.step(np.array([1]), *_rows(inputs, np.array([0])), np.array([True]))
     other = there.step(np.array([4]), *_rows(inputs, np.array([0])), np.array([True]))
     np.testing.assert_array_equal(one, other)
-    assert torch.equal(here.arena[1], there.arena[4])
-
-
-def test_state_of_another_size_is_refused() -> None:
-    small, large = (_fleet(ModelSpec(context=16, horizon=4, hidden=h, patch=4), 1, kernel=False) for h in (8, 16))
-    with pytest.raises(ValueError, match="state of"):
-        large.restore(0, small.snapshot(0))
+    assert torch.equal(here.weights[1], there.weights[4])
 
 
 POLICIES = [("joint", 1, 2), ("joint", 4, 1), ("carried", 1, 1), ("carried", 1, 2)]
@@ -179,7 +174,7 @@ def test_whatever_the_policy_a_row_is_bit_for_bit_the_same_beside_others(
         for rows in (np.array([5]), np.array([2, 0, 6]), np.array([4, 1, 3])):
             np.testing.assert_array_equal(take(alone, rows, event.of(rows)), expected[rows])
     assert together.steps.max() > 0
-    assert torch.equal(together.arena, alone.arena)
+    assert torch.equal(together.weights, alone.weights)
     assert torch.equal(together.states, alone.states)
 
 
@@ -199,7 +194,7 @@ def test_steps_taken_at_once_are_those_taken_one_by_one(name: str, kernel: bool)
     event.fresh, event.counts = fresh[:, -1:], ones
     np.testing.assert_array_equal(take(at_once, rows, event), take(one_by_one, rows, event))
     assert torch.equal(at_once.states, one_by_one.states)
-    assert torch.equal(at_once.arena, one_by_one.arena)
+    assert torch.equal(at_once.weights, one_by_one.weights)
     assert at_once.moment.tolist() == [24, 24]
 
 
@@ -236,7 +231,7 @@ def test_a_row_moves_with_its_states(policy: str, kernel: bool) -> None:
     here, there = fleet_of(spec, 3, kernel=kernel), fleet_of(spec, 5, kernel=kernel)
     for step in range(10):
         take(here, np.arange(3), event_of(spec, 3, step))
-    there.restore(4, here.snapshot(1))
+    copy_row(here, 1, there, 4)
     event = event_of(spec, 3, 10).of(np.array([1]))
     np.testing.assert_array_equal(take(there, np.array([4]), event), take(here, np.array([1]), event))
     assert torch.equal(here.states[1], there.states[4])

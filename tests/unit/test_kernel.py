@@ -20,7 +20,7 @@ from models.fleet import Fleet
 from models.recurrent import GRU
 from models.reference import Reference
 from models.spec import ModelSpec
-from tests.unit.fleets import event_of, fleet_of, shaken, take
+from tests.unit.fleets import copy_row, event_of, fleet_of, shaken, take
 
 F = NDArray[np.float32]
 EXTENSION = compiled.extension()
@@ -80,7 +80,7 @@ def _close(spec: ModelSpec) -> None:
     ours = [fleet_of(spec, 3, kernel=True, level=level) for level in range(len(LEVELS))]
     for fleet in ours:
         for row in range(3):
-            fleet.restore(row, reference.snapshot(row))
+            copy_row(reference, row, fleet, row)
     for step in range(100):
         # Targets lie far from every forecast: where one crosses its target the loss has a kink, and the least rounding matters.
         event, rows = event_of(spec, 3, step, 20.0), np.roll(ROWS, step)
@@ -93,7 +93,7 @@ def _close(spec: ModelSpec) -> None:
         np.testing.assert_array_equal(fleet.steps, reference.steps)
         np.testing.assert_array_equal(fleet.moment, reference.moment)
         for part in range(3):
-            assert _off(fleet.arena[:, part].numpy(), reference.arena[:, part].numpy()) < 1e-4
+            assert _off(fleet.weights[:, part].numpy(), reference.weights[:, part].numpy()) < 1e-4
         assert not fleet.ring or _off(fleet.states.numpy(), reference.states.numpy()) < 1e-4
 
 
@@ -142,8 +142,8 @@ def test_every_parameter_has_the_gradient_of_autograd(name: str, layers: int, po
             fleet.advance(ROWS, np.tile(event.fresh, (1, 3, 1)), np.array([7, 8, 9]))
         take(fleet, ROWS, event_of(spec, 3, 0))
     # The first moment of a first step is a tenth of the gradient.
-    expected = unflatten(reference.arena[:, 1], reference.net, reference.sizes)
-    got = unflatten(ours.arena[:, 1], ours.net, ours.sizes)
+    expected = unflatten(reference.weights[:, 1], reference.net, reference.sizes)
+    got = unflatten(ours.weights[:, 1], ours.net, ours.sizes)
     for parameter, gradient in expected.items():
         assert gradient.norm() > 0
         assert _off(got[parameter].numpy(), gradient.numpy()) < 1e-5, parameter
@@ -155,13 +155,13 @@ def test_every_parameter_has_the_gradient_of_autograd(name: str, layers: int, po
 def test_one_window_is_forecast_and_teaches_nothing(name: str, level: int) -> None:
     spec = _window(name, WINDOWS[0])
     reference, ours = (shaken(fleet_of(spec, 3, kernel=kernel, level=level)) for kernel in (False, True))
-    before = ours.arena.clone()
+    before = ours.weights.clone()
     event = event_of(spec, 3, 0)
     alone = {name: getattr(event, name)[:, :1] for name in ("inputs", "centred")}
     alone |= {name: getattr(event, name)[:, :0] for name in ("targets", "known")}
     got = take(ours, ROWS, event, **alone)
     np.testing.assert_allclose(got, take(reference, ROWS, event, **alone), rtol=1e-5, atol=1e-5)
-    assert torch.equal(ours.arena, before)
+    assert torch.equal(ours.weights, before)
     assert not ours.steps.any()
 
 
@@ -172,16 +172,16 @@ def test_one_window_is_forecast_and_teaches_nothing(name: str, level: int) -> No
 def test_a_gradient_that_is_not_finite_is_dropped_whole(name: str, bad: float, level: int) -> None:
     spec = _window(name, WINDOWS[3])
     fleet, undisturbed = (shaken(fleet_of(spec, 3, kernel=True, level=level)) for _ in range(2))
-    before = fleet.arena.clone()
+    before = fleet.weights.clone()
     event = event_of(spec, 3, 0)
     take(undisturbed, ROWS, event)
     event.inputs[0, 1, 2, 0] = bad
     take(fleet, ROWS, event)
-    assert torch.equal(fleet.arena[0], before[0])
+    assert torch.equal(fleet.weights[0], before[0])
     assert fleet.steps.tolist() == [1, 1, 1]
     # Nothing of it is left behind for the series that is computed next.
-    assert torch.equal(fleet.arena[1:], undisturbed.arena[1:])
-    assert not torch.equal(fleet.arena[1], before[1])
+    assert torch.equal(fleet.weights[1:], undisturbed.weights[1:])
+    assert not torch.equal(fleet.weights[1], before[1])
 
 
 @needs_kernel
@@ -196,7 +196,7 @@ def test_what_another_network_left_in_the_working_memory_changes_nothing(policy:
         expected = take(alone, ROWS, event)
         take(intruder, ROWS, event_of(other, 3, step))
         np.testing.assert_array_equal(take(between, ROWS, event), expected)
-    assert torch.equal(alone.arena, between.arena)
+    assert torch.equal(alone.weights, between.weights)
 
 
 @needs_kernel
@@ -213,7 +213,7 @@ def test_rows_may_lie_in_larger_records(policy: str) -> None:
     for step in range(10):
         event = event_of(spec, 3, step)
         np.testing.assert_array_equal(take(parted, ROWS, event), take(whole, ROWS, event))
-    assert torch.equal(parted.arena, whole.arena)
+    assert torch.equal(parted.weights, whole.weights)
     assert torch.equal(parted.states, whole.states)
 
 
@@ -238,7 +238,7 @@ def _arguments(fleet: Fleet) -> dict[str, Any]:
     event, spec = event_of(fleet.spec, 3, 0), fleet.spec
     size, root, keep = corrections(np.ones(3, np.int64), np.full(3, 1e-3), 0.0)
     return {
-        "arena": fleet.arena.numpy(),
+        "arena": fleet.weights.numpy(),
         "rows": ROWS,
         **{name: getattr(event, name) for name in ("inputs", "centred", "targets", "known", "learn")},
         "size": size,
@@ -350,14 +350,14 @@ def test_a_carried_state_that_does_not_fit_is_refused(name: str, change: Any) ->
 
 
 def _refused(fleet: Fleet, name: str, change: Any) -> None:
-    before = fleet.arena.clone()
+    before = fleet.weights.clone()
     arguments = _arguments(fleet)
     _call(arguments)
-    fleet.arena.copy_(before)
+    fleet.weights.copy_(before)
     arguments[name] = change(arguments[name])
     with pytest.raises(ValueError, match=r"\w"):
         _call(arguments)
-    assert torch.equal(fleet.arena, before)
+    assert torch.equal(fleet.weights, before)
 
 
 @needs_kernel

@@ -22,7 +22,9 @@ FEW = ("last-value", "seasonal-naive", "network")
 def _forecaster(spec: ModelSpec, level: int | None) -> Forecaster:
     """With the compiled observer of that level, or with numpy's; the network is the same for both."""
     forecaster = Forecaster(spec, 0, STEP_US)
-    forecaster.observer = forecaster.surroundings if level is None else CompiledObserver(forecaster.surroundings, level)
+    forecaster.observer = (
+        forecaster.surroundings if level is None else CompiledObserver(forecaster.surroundings, forecaster.arena, level)
+    )
     forecaster.tells_experts = True
     forecaster.resize(SERIES)
     rows = np.arange(SERIES)
@@ -97,7 +99,7 @@ def test_compiled_and_numpy_forecasters_agree_in_all_that_they_say_and_keep(
     for name in ("quantiles", "experts"):
         np.testing.assert_allclose(found[name] / scale, expected[name] / scale, atol=2e-6, err_msg=name)
     for name, array in plain.arena.arrays.items():
-        size = max(1.0, float(np.abs(array.astype(float)).max()))
+        size = max(1.0, float(np.abs(array.astype(float)).max(initial=0.0)))
         np.testing.assert_allclose(
             fast.arena.arrays[name].astype(float) / size, array.astype(float) / size, atol=1e-5, err_msg=name
         )
