@@ -79,6 +79,7 @@ def test_a_csv_is_understood_and_scored(wide: Path) -> None:
     assert list(scores) == [
         "mixture",
         "least-squares",
+        "quick-least-squares",
         "network",
         "last-value",
         "seasonal-naive",

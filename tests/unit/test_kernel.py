@@ -204,12 +204,12 @@ def test_what_another_network_left_in_the_working_memory_changes_nothing(policy:
 def test_rows_may_lie_in_larger_records(policy: str) -> None:
     spec = ModelSpec(policy=policy, patch=1, context=6, truncation=4, horizon=3, hidden=20, replay=0)
     whole, parted = (shaken(fleet_of(spec, 3, kernel=True)) for _ in range(2))
-    for name in ("arena", "states"):
-        part = getattr(parted, name)
-        record = torch.full((3, part[0].numel() + 48), torch.nan)
-        view = record[:, 16:-32].view(part.shape)
-        view.copy_(part)
-        setattr(parted, name, view)
+    for name in ("fleet.weights", "fleet.states"):
+        part = parted.arrays[name]
+        record = np.full((3, part[0].size + 48), np.nan, np.float32)
+        view = record[:, 16:-32].reshape(part.shape, copy=False)
+        view[:] = part
+        parted.arrays[name] = view
     for step in range(10):
         event = event_of(spec, 3, step)
         np.testing.assert_array_equal(take(parted, ROWS, event), take(whole, ROWS, event))
