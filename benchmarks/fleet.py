@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks import yardstick
 from benchmarks.fleet_picture import draw
 from benchmarks.ways import HORIZON, TRUNCATION, UNITS, WINDOW, Way, fleet_way, loop_way, shared_way, spec_of, vmap_way
+from models.arena import Arena
 from models.compiled import extension
 from models.fleet import Fleet
 from models.threads import single_threaded
@@ -92,9 +93,9 @@ def latencies(policy: str, *, quick: bool) -> dict[int, tuple[float, float]]:
 
 def bytes_per_series() -> int:
     """Weights, moments, carried states and the window of inputs of one series with a GRU."""
-    fleet = Fleet(spec_of("gru", "carried"), seed=0, features=1)
-    fleet.resize(1)
-    return fleet.arena[0].nbytes + fleet.states[0].nbytes + 4 * (WINDOW + HORIZON)
+    arena = Arena([Fleet(spec_of("gru", "carried"), seed=0, features=1)])
+    arena.resize(1)
+    return arena.stride + 4 * (WINDOW + HORIZON)
 
 
 def deep_river(quick: bool) -> dict[str, float]:

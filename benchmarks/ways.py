@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.arena import Arena
 from models.fleet import Fleet
 from models.spec import ModelSpec
 
@@ -65,7 +66,7 @@ def spec_of(cell: str, policy: str) -> ModelSpec:
 def fleet_way(cell: str, policy: str, series: int, batch: int, *, kernel: bool) -> Way:
     """Ours: the kernel or the reference."""
     fleet = Fleet(spec_of(cell, policy), seed=0, kernel=kernel, features=1)
-    fleet.resize(series)
+    Arena([fleet]).resize(series)
     fleet.reset(np.arange(series))
     feed = Feed(series, batch)
     ones, learn = np.ones(feed.batch, np.int64), np.ones(feed.batch, bool)
