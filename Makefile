@@ -15,14 +15,14 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help setup services demo test lint bench wheel-test lock clean
+.PHONY: help setup services demo test lint soak bench wheel-test lock clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## create .venv with all that Tidecast needs (again only when what it is made from changed)
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/* stream/native/*) .ci/setup
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/* models/observer/* stream/native/*) .ci/setup
 	@.ci/setup $(VENV) $(STAMP)
 
 services: setup ## fetch a real Redis and a real Kafka for the tests where that is possible
@@ -39,6 +39,9 @@ lint: setup ## style, types and the direction of imports
 
 test: setup services lint ## all checks and all tests; PYTEST_ARGS='...' chooses
 	@$(BIN)/python -m pytest -q -ra $(PYTEST_ARGS)
+
+soak: setup services ## the slow tests that look for growth over millions of observations
+	@$(BIN)/python -m pytest -q -s -ra tests/soak $(PYTEST_ARGS)
 
 bench: setup ## run one benchmark: make bench NAME=... ARGS='...'
 	@if [ -z "$(NAME)" ]; then \
