@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -80,7 +81,8 @@ def test_memory_does_not_grow_with_what_has_been_seen(
                 time.sleep(2)
                 assert process.process.poll() is None, "the worker has ended"
                 measured.append((done(), _resident_mb(process.process.pid)))
-                print(f"{measured[-1][0]:>11,} observations, {measured[-1][1]:,.0f} MiB", flush=True)
+                sys.stdout.write(f"{measured[-1][0]:>11,} observations, {measured[-1][1]:,.0f} MiB\n")
+                sys.stdout.flush()
         finally:
             stop.set()
             feeder.join(60)
