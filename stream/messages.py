@@ -173,6 +173,8 @@ class SeriesCard(Message):
     """Nominal share of the widest interval, a key of ``coverage`` once targets are known."""
     weights: dict[str, FiniteFloat] = Field(default_factory=dict)
     """As in ForecastMessage."""
+    recent: list[FiniteFloat | None] = Field(default_factory=list)
+    """Values at the newest slots, oldest first, the last one at ``cutoff``; null where a slot had no observation."""
     partition: Annotated[int, Field(ge=0)]
     offset: Offset
     """Offset of the series' last record used."""

@@ -15,6 +15,8 @@ from workers.series import Place, Rows, Series
 
 NO_ERROR = 1e-9
 """Below this many window spreads the last value is exact, and no ratio to it says anything."""
+RECENT = 24
+"""Slots whose values a card tells: enough for a sparkline."""
 
 
 def cards(engine: Engine, chosen: Sequence[Series], now_us: int) -> dict[Place, dict[str, bytes]]:
@@ -58,6 +60,7 @@ def _columns(engine: Engine, rows: Rows) -> dict[str, Sequence[Any]]:
             for of_row in scores["score.weights"][rows].mean(1).tolist()
         ],
         "value": _newest_values(engine, rows, newest)[:, 0].tolist(),
+        "recent": _recent(engine, rows, newest),
         "offset": np.maximum(table.applied[rows], 0).tolist(),
     }
 
@@ -65,6 +68,17 @@ def _columns(engine: Engine, rows: Rows) -> dict[str, Sequence[Any]]:
 def _newest_values(engine: Engine, rows: Rows, newest: Rows) -> NDArray[np.float64]:
     windows = engine.forecaster.windows
     return windows.values[rows, newest % windows.capacity]
+
+
+def _recent(engine: Engine, rows: Rows, newest: Rows) -> list[list[float | None]]:
+    slots = newest[:, None] + np.arange(1 - RECENT, 1)
+    values, seen = engine.forecaster.windows.at(rows, slots)
+    began = np.argmax(slots >= 0, axis=1).tolist()
+    told = zip(values.tolist(), seen.tolist(), began, strict=True)
+    return [
+        [number if there else None for number, there in zip(row[first:], was_seen[first:], strict=True)]
+        for row, was_seen, first in told
+    ]
 
 
 def _errors(engine: Engine, rows: Rows, newest: Rows) -> dict[str, NDArray[np.float64]]:
@@ -95,5 +109,5 @@ def _coverage(engine: Engine, rows: Rows, judged: NDArray[np.bool_]) -> dict[str
             {name: of_pair[index] for name, of_pair in inside.items()} if is_judged else {}
             for index, is_judged in enumerate(judged.tolist())
         ],
-        "nominal": [max((high - low for low, high in pairs), default=0.0)] * len(rows),
+        "nominal": [max((round(high - low, 6) for low, high in pairs), default=0.0)] * len(rows),
     }
