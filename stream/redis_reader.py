@@ -15,6 +15,8 @@ from stream.redis_connect import service_errors
 
 M = TypeVar("M", bound=Message)
 
+_BACKWARDS = 50
+"""Entries that are read at once when walking the stream backwards."""
 _FORECASTS: TypeAdapter[list[ForecastMessage]] = TypeAdapter(list[ForecastMessage])
 
 
@@ -31,6 +33,11 @@ class RedisReader:
         # A wait that outlasts the socket's timeout would end in an error instead of "nothing new".
         self._longest_block_ms = None if timeout_s is None else max(1, int(timeout_s * 500))
 
+    def ping(self) -> None:
+        """Returns where Redis answers."""
+        with service_errors("asking whether it is there"):
+            self._client.ping()
+
     def latest(self, feed: str, series: str) -> ForecastMessage | None:
         return self._one(self.keys.forecast(feed, series), ForecastMessage)
 
@@ -44,6 +51,43 @@ class RedisReader:
     def cards(self, feed: str, series: list[str]) -> dict[str, SeriesCard]:
         """The cards of those series that have one, in one round trip."""
         return self._many({name: self.keys.card(feed, name) for name in series}, SeriesCard)
+
+    def latest_text(self, feed: str, series: str) -> bytes | None:
+        """The latest forecast as it lies in Redis."""
+        with service_errors(f"reading the forecast of a series of feed {feed}"):
+            text: bytes | None = self._client.get(self.keys.forecast(feed, series))
+        return text
+
+    def card_texts(self, feed: str, series: list[str]) -> list[tuple[str, bytes | None]]:
+        """Each series with its card as it lies in Redis, in one round trip: a list of thousands is not checked card by card."""
+        if not series:
+            return []
+        with service_errors(f"reading {len(series)} cards of feed {feed}"):
+            texts = self._client.mget([self.keys.card(feed, name) for name in series])
+        return list(zip(series, texts, strict=True))
+
+    def recent_forecasts(
+        self, feed: str, series: str, count: int, most_bytes: int = 32_000_000
+    ) -> list[ForecastMessage]:
+        """The newest forecasts of a series in the stream, up to ``count``, oldest first.
+
+        The stream holds all series, so this walks it backwards, at most ``most_bytes`` of it.
+        """
+        found: list[ForecastMessage] = []
+        wanted, newest, walked = b'"series":%b,' % orjson.dumps(series), "+", 0
+        while len(found) < count and walked < most_bytes:
+            with service_errors(f"reading the forecasts of feed {feed}"):
+                entries = self._client.xrevrange(self.keys.forecasts(feed), newest, count=_BACKWARDS)
+            for _, fields in entries:
+                text = fields[b"forecasts"]
+                walked += len(text)
+                if wanted in text:
+                    batch = [one for one in orjson.loads(text) if one["series"] == series]
+                    found += map(ForecastMessage.model_validate, reversed(batch))
+            if len(entries) < _BACKWARDS:
+                break
+            newest = f"({entries[-1][0].decode()}"
+        return found[:count][::-1]
 
     def series(self, feed: str) -> Iterator[str]:
         """All series ids of the feed, in no order, each once."""

@@ -18,6 +18,7 @@ VERBS = {
         "Train a feed's starting weights now; they replace the old ones if better.",
     ),
     "backtest": ("workers.commands.backtest", "Run a CSV or JSON lines file through the engine, and score it."),
+    "dashboard": ("workers.commands.dashboard", "The live page, and the HTTP API, of what the workers publish."),
     "forecast": ("workers.commands.forecast", "Show the latest forecast of a series."),
     "alerts": ("workers.commands.alerts", "List alerts, or follow them as they come."),
     "check": ("workers.commands.check", "Check a configuration without running anything."),
@@ -59,6 +60,7 @@ def cli() -> None:
       tidecast check tidecast.yaml           check a configuration
       tidecast topics create                 make the topics it names
       tidecast worker                        forecast; start as many as you like
+      tidecast dashboard                     see everything live, in a browser
       tidecast forecast SERIES               look at the result
       tidecast alerts --follow               hear what drifts
 

@@ -15,7 +15,7 @@ from workers.settings import Settings
 
 PREFIX = "TIDECAST_"
 DEFAULT_FILE = "tidecast.yaml"
-SECRET_NAMES = {"url", "sasl_plain_password", "ssl_password", "signing_key"}
+SECRET_NAMES = {"url", "sasl_plain_password", "ssl_password", "signing_key", "read_token", "operate_token"}
 RESERVED = {"TIDECAST_CONFIG", "TIDECAST_LOG", "TIDECAST_TEST_CACHE", "TIDECAST_WHEEL"}
 """Variables with the prefix that are not settings."""
 

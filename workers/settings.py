@@ -198,6 +198,29 @@ class WorkerSettings(Section):
     seed: int = 0
 
 
+class DashboardSettings(Section):
+    """Where the page and the API listen, and who may see and who may change. Loopback needs no token, any other address does."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8420, ge=0, le=65_535)
+    read_token: SecretStr | None = None
+    operate_token: SecretStr | None = None
+    allowed_hosts: tuple[str, ...] = ()
+
+    @field_validator("read_token", "operate_token", mode="before")
+    @classmethod
+    def _empty_is_none(cls, token: Any) -> Any:
+        # An environment passed on by a container's file is empty where it is not set.
+        return None if token == "" else token
+
+    @field_validator("read_token", "operate_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < 16:
+            raise ValueError("a token has at least 16 characters; make one with: openssl rand -hex 24")
+        return token
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -206,6 +229,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     feeds: Annotated[list[FeedSettings], Field(min_length=1)]
     worker: WorkerSettings = WorkerSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     dead_letters: Topic = "tidecast.dead-letters"
     signing_key: SecretStr | None = None
 

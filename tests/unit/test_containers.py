@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
-OURS = ("topics", "worker", "scheduler")
+OURS = ("topics", "worker", "scheduler", "dashboard")
 
 
 def test_the_services_are_all_there() -> None:
@@ -42,7 +42,7 @@ def test_the_file_system_is_read_only(service: str) -> None:
     assert SERVICES[service]["read_only"] is True
 
 
-@pytest.mark.parametrize("service", ["kafka", "redis", "worker"])
+@pytest.mark.parametrize("service", ["kafka", "redis", "worker", "dashboard"])
 def test_health_is_checked(service: str) -> None:
     assert SERVICES[service]["healthcheck"]["test"][0] == "CMD"
 
@@ -86,3 +86,10 @@ def test_compose_accepts_the_file() -> None:
         [docker, "compose", "-f", str(COMPOSE), "config", "--quiet"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_waits_to_be_asked_for_and_takes_a_token() -> None:
+    page = SERVICES["dashboard"]
+    assert page["profiles"] == ["page"]
+    assert page["environment"]["TIDECAST_DASHBOARD__HOST"] == "0.0.0.0"  # noqa: S104 - inside the container
+    assert page["environment"]["TIDECAST_DASHBOARD__OPERATE_TOKEN"] == "${TIDECAST_DASHBOARD__OPERATE_TOKEN:-}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from workers.demo.watcher import Watcher
 from workers.scoring import Scorer
 from workers.settings import Settings
 
+CONFIG = "tidecast.yaml"
 Show = Callable[[Scene], None]
 Say = Callable[[str], None]
 
@@ -68,9 +70,16 @@ def play(scene: Scene, show: Show, say: Say, *, every_s: float, seconds: float |
         season = feed.spec().season_slots(stage.STEP_US)
         watcher = Watcher(reader, stage.FEED, scene, feeder.sent_ms, scorer, season)
         stack.callback(say, "Ending ...")
+        page: GuardedProcess | None = None
         while seconds is None or time.monotonic() - began < seconds:
             watcher.look()
             scene.elapsed_s, scene.observations = time.monotonic() - began, feeder.observations
+            if page is None and scene.forecasts:
+                # Not before: starting it would hold up the first forecasts.
+                page = _start(["dashboard", "--port", "0"], folder)
+                stack.callback(page.stop)
+            if page is not None and not scene.page:
+                scene.page = _address(page)
             show(scene)
             feeder.check()
             if not worker.running:
@@ -79,12 +88,21 @@ def play(scene: Scene, show: Show, say: Say, *, every_s: float, seconds: float |
 
 
 def _start_worker(entries: dict[str, object], folder: Path, config_out: Path | None) -> GuardedProcess:
-    config = folder / "tidecast.yaml"
     text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
-    config.write_text(text, encoding="utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
     if config_out is not None:
         config_out.write_text(text, encoding="utf-8")
+    return _start(["worker"], folder)
+
+
+def _start(verb: list[str], folder: Path) -> GuardedProcess:
     # A TIDECAST_REDIS__URL of the user's would override the file, and send all this to a Redis that is in earnest.
     env = {name: value for name, value in os.environ.items() if not name.startswith("TIDECAST_")}
-    command = [sys.executable, "-m", "workers.cli", "worker", "--config", str(config)]
-    return GuardedProcess(command, folder / "worker.log", env | {"TIDECAST_LOG": "json"})
+    command = [sys.executable, "-m", "workers.cli", *verb, "--config", str(folder / CONFIG)]
+    return GuardedProcess(command, folder / f"{verb[0]}.log", env | {"TIDECAST_LOG": "json", "PYTHONUNBUFFERED": "1"})
+
+
+def _address(page: GuardedProcess) -> str:
+    """Where the page is, once it has said so."""
+    said = re.search(r"http://\S+", page.log_tail())
+    return said.group() if said else ""

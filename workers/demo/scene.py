@@ -55,4 +55,5 @@ class Scene:
     """Median time from producing an observation to its forecast standing in Redis, lately."""
     horizon_text: str = ""
     where: str = ""
+    page: str = ""
     """How to look into Redis meanwhile."""

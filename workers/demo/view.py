@@ -33,7 +33,8 @@ def render(scene: Scene, width: int, height: int) -> Group:
         lines += _sensor(sensor, width, rows - gap)
         lines += [Text()] * gap
     lines += _alerts(scene, width, height - len(lines) - 1)
-    lines.append(_fitted(Text(f" Ctrl-C ends  ·  {scene.where}", style=DIM), width))
+    where = [f"in a browser: {scene.page}"] if scene.page else []
+    lines.append(_fitted(Text("  ·  ".join([" Ctrl-C ends", *where, scene.where]), style=DIM), width))
     return Group(*lines[:height])
 
 
