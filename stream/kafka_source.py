@@ -14,10 +14,9 @@ whose listener takes longer than the session timeout. Hence:
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,50 +27,27 @@ from kafka.errors import KafkaError
 from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
+from stream import kafka_group
 from stream.kafka_config import TopicPartition, kafka_errors, open_client, to_record
+from stream.kafka_group import (
+    CLOSE_TIMEOUT_MS,
+    LOOKUP_TIMEOUT_MS,
+    Membership,
+    OnAssigned,
+    OnReset,
+    OnRevoked,
+    warn_absent,
+    warn_not_left,
+    warn_uncommitted,
+)
 from stream.records import Record
-from stream.turns import Turns
 
-__all__ = ["KafkaSource", "TopicPartition"]
-
-_log = logging.getLogger(__name__)
-
-_DEFAULTS: dict[str, Any] = {
-    # A topic that is misspelt must not come into being by being read.
-    "allow_auto_create_topics": False,
-    "auto_offset_reset": "earliest",
-    "client_id": "tidecast",
-    # A worker that dies is noticed after this time. Heartbeats do not depend on how long a batch takes; and with one
-    # of them each member learns of a rebalance, of which a move of partitions needs two.
-    "session_timeout_ms": 10_000,
-    "heartbeat_interval_ms": 1_000,
-    "max_poll_interval_ms": 300_000,
-    # A fetch is handed out partition by partition. With the usual megabyte of each, thousands of records of one would
-    # come before the first of another, and fair shares would need all of them in memory.
-    "max_partition_fetch_bytes": 64 * 1024,
-    # A fetch leaves out partitions of which something is still held here. One that is left with idle partitions alone
-    # waits this long at the broker, and what comes for the others waits with it.
-    "fetch_max_wait_ms": 25,
-    # New topics and partitions are found after this time at the latest.
-    "metadata_max_age_ms": 30_000,
-    # Members keep what they have while others come and go; only what moves is saved and loaded.
-    "partition_assignment_strategy": (CooperativeStickyAssignor,),
-}
-_SLICE_S = 0.1
-_AHEAD = 8
-"""Records held for fair shares, in batches: the bound on what ``poll`` keeps in memory beside the client's own buffers."""
-_LOOKUP_TIMEOUT_MS = 10_000
-_BEYOND_END_S = 10.0
-"""After a failover the end that a broker tells may lag behind an offset that is good: no longer than this."""
-_CLOSE_TIMEOUT_MS = 5_000
-
-OnAssigned = Callable[[Sequence[TopicPartition]], Mapping[TopicPartition, int | None]]
-OnRevoked = Callable[[Sequence[TopicPartition], bool], None]
-OnReset = Callable[[TopicPartition, int, int], None]
+# Members keep what they have while others come and go; only what moves is saved and loaded.
+_DEFAULTS = kafka_group.DEFAULTS | {"partition_assignment_strategy": (CooperativeStickyAssignor,)}
 
 
 class KafkaSource:
-    """A member of a consumer group. Never exhausted. Not thread-safe, but for ``commit`` within ``on_revoked``."""
+    """A ``GroupSource`` on kafka-python. ``on_revoked`` runs on another thread while the one that polls waits."""
 
     exhausted = False
 
@@ -85,34 +61,18 @@ class KafkaSource:
         *,
         on_reset: OnReset | None = None,
     ) -> None:
-        """Connect and subscribe; the group is joined by the first ``poll``.
-
-        ``on_assigned(partitions)`` returns the offset to begin at for each; None or nothing: the earliest there is.
-        ``on_revoked(partitions, lost)`` runs on another thread while this one waits; ``lost``: others may own them by
-        now. What it raises is logged: the partitions are gone all the same. ``on_reset(partition, wanted, actual)``
-        tells that an offset is out of range (retention, or a topic made anew): reading begins at ``actual`` instead,
-        and what it delivers comes with the ``poll`` that made the call, or a later one.
-
-        ConfigurationError for settings that Kafka refuses, ServiceError where no broker answers.
-        """
+        """Connect and subscribe. ConfigurationError for settings that Kafka refuses, ServiceError where no broker answers."""
         self._kafka = kafka
-        self._on_assigned, self._on_revoked, self._on_reset = on_assigned, on_revoked, on_reset
-        # Assigned but not yet begun to read; and where to begin, once that is known.
-        self._unplaced: set[TopicPartition] = set()
-        self._wanted: dict[TopicPartition, int | None] = {}
+        self._membership = Membership(on_assigned, on_revoked, on_reset)
         # Offsets asked for that the broker has not confirmed to exist, and until when to wait for that.
         self._sought: dict[TopicPartition, tuple[int, float]] = {}
-        self._committed: dict[TopicPartition, int] = {}
-        self._turns = Turns()
         self._closed = False
         settings = {**kafka, "group_id": group_id, "enable_auto_commit": False}
         self._consumer, self._client = open_client(KafkaConsumer, settings, _DEFAULTS)
         self._reset_to_end = self._consumer.config["auto_offset_reset"] == "latest"
         try:
             with kafka_errors("look up topics", kafka):
-                absent = sorted(topic for topic in topics if not self._consumer.partitions_for_topic(topic))
-            if absent:
-                _log.warning("topic %s does not exist yet: waiting for it", ", ".join(absent))
+                warn_absent(topics, [topic for topic in topics if self._consumer.partitions_for_topic(topic)])
             with kafka_errors("subscribe", kafka):
                 self._consumer.subscribe(topics=list(topics), listener=_Listener(self, self._client))
         except BaseException:
@@ -120,88 +80,63 @@ class KafkaSource:
             raise
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
-        """At most ``max_records`` records, in equal shares of the partitions that have some, each in the order of offsets;
-        none after ``timeout_s`` seconds.
+        return self._membership.poll(max_records, timeout_s, self._place, self._receive)
 
-        Joins the group and rebalances where that is due. Raises what ``on_assigned`` raises, and ServiceError.
-        """
-        found = self._fetch(max_records, 0.0 if len(self._turns) else timeout_s)
-        # What has been fetched costs nothing to look at: until no partition has more, or enough is at hand for fair shares.
-        while found and len(self._turns) < _AHEAD * max_records:
-            found = self._fetch(max_records, 0.0)
-        return self._turns.take(max_records)
-
-    def _fetch(self, max_records: int, timeout_s: float) -> bool:
-        """Move records from the client to ``_turns``; whether there were any."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if self._unplaced:
-                self._place()
-            left = max(0.0, deadline - time.monotonic())
-            with kafka_errors("poll", self._kafka):
-                # In slices, as what is assigned meanwhile waits for us to say where to begin.
-                polled = self._consumer.poll(timeout_ms=int(1000 * min(left, _SLICE_S)), max_records=max_records)
-            records = [to_record(found) for batch in polled.values() for found in batch]
-            # First of all: the client counts them as delivered, whatever fails from here on.
-            self._turns.add(records)
-            if self._sought:
-                self._confirm(records)
-            if records or (time.monotonic() >= deadline and not self._unplaced):
-                return bool(records)
+    def _receive(self, max_records: int, timeout_s: float) -> list[Record]:
+        with kafka_errors("poll", self._kafka):
+            polled = self._consumer.poll(timeout_ms=int(1000 * timeout_s), max_records=max_records)
+        records = [to_record(found) for batch in polled.values() for found in batch]
+        # First of all: the client counts them as delivered, whatever fails from here on.
+        self._membership.turns.add(records)
+        if self._sought:
+            self._confirm(records)
+        return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell Kafka the next offsets, for tools that show lag, in the background. A failure is logged, no more."""
-        self._committed.update(offsets)
+        self._membership.committed.update(offsets)
         try:
             self._consumer.commit_async(_kafka_offsets(offsets), callback=_log_commit)
         except KafkaError as error:
-            _log.warning("offsets are not committed to Kafka (lag tools will be behind): %s", error)
+            warn_uncommitted(error)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """How many records behind the end of the log each partition is, where that is known."""
         behind: dict[TopicPartition, int] = {}
         for found in self._consumer.assignment():
             partition = _ours(found)
-            if partition in self._unplaced:
+            if partition in self._membership.unplaced:
                 continue
             with suppress(KafkaError):
                 end, position = self._consumer.highwater(found), self._consumer.position(found, timeout_ms=0)
                 if end is not None and position is not None:
-                    behind[partition] = max(0, end - position) + self._turns.waiting(partition)
+                    behind[partition] = max(0, end - position) + self._membership.turns.waiting(partition)
         return behind
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Fetch nothing more from these. A rebalance that takes and gives back a partition resumes it."""
         self._consumer.pause(*(partition.to_kafka() for partition in self._held(partitions)))
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Fetch from these again."""
-        placed = [partition for partition in self._held(partitions) if partition not in self._unplaced]
-        self._consumer.resume(*(partition.to_kafka() for partition in placed))
+        unplaced = self._membership.unplaced
+        self._consumer.resume(*(one.to_kafka() for one in self._held(partitions) if one not in unplaced))
 
     def retake(self, partitions: Sequence[TopicPartition]) -> None:
-        """Ask ``on_assigned`` anew where to begin with these, as far as they are still ours, before anything more of them is read."""
         held = self._held(partitions)
         self._consumer.pause(*(partition.to_kafka() for partition in held))
         for partition in held:
-            self._turns.drop(partition)
-            self._wanted.pop(partition, None)
-        self._unplaced.update(held)
+            self._membership.place_anew(partition)
 
     def close(self) -> None:
-        """Leave the group, after ``on_revoked`` for all partitions. May be called twice."""
         if self._closed:
             return
         self._closed = True
         try:
-            if self._committed:
-                self._consumer.commit(_kafka_offsets(self._committed), timeout_ms=_CLOSE_TIMEOUT_MS)
+            if self._membership.committed:
+                self._consumer.commit(_kafka_offsets(self._membership.committed), timeout_ms=CLOSE_TIMEOUT_MS)
         except KafkaError as error:
-            _log.warning("offsets are not committed to Kafka (lag tools will be behind): %s", error)
+            warn_uncommitted(error)
         try:
-            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_TIMEOUT_MS)
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
         except KafkaError as error:
-            _log.warning("the group was not left in order, it will notice after the session timeout: %s", error)
+            warn_not_left(error)
         finally:
             self._client.close()
 
@@ -211,26 +146,22 @@ class KafkaSource:
 
     def _place(self) -> None:
         """Begin to read what has been assigned."""
-        partitions = sorted(self._unplaced)
-        unknown = [partition for partition in partitions if partition not in self._wanted]
-        if unknown:
-            answer = self._on_assigned(unknown)
-            self._wanted.update({partition: answer.get(partition) for partition in unknown})
-        theirs = [partition.to_kafka() for partition in partitions]
+        asked = {partition: (partition.to_kafka(), wanted) for partition, wanted in self._membership.wanted().items()}
         with kafka_errors("look up offsets", self._kafka):
-            first = self._consumer.beginning_offsets(theirs, timeout_ms=_LOOKUP_TIMEOUT_MS)
-        for partition, found in zip(partitions, theirs, strict=True):
-            wanted = self._wanted.pop(partition)
+            first = self._consumer.beginning_offsets(
+                [found for found, _ in asked.values()], timeout_ms=LOOKUP_TIMEOUT_MS
+            )
+        for partition, (found, wanted) in asked.items():
             if wanted is not None and wanted >= first[found]:
                 self._consumer.seek(found, wanted)
-                self._sought[partition] = (wanted, time.monotonic() + _BEYOND_END_S)
+                self._sought[partition] = (wanted, time.monotonic() + kafka_group.BEYOND_END_S)
             elif wanted is None and self._reset_to_end:
                 self._consumer.seek_to_end(found)
             else:
                 self._consumer.seek(found, first[found])
                 if wanted is not None:
-                    self._report_reset(partition, wanted, first[found])
-            self._unplaced.discard(partition)
+                    self._membership.report_reset(partition, wanted, first[found])
+            self._membership.placed(partition)
             self._consumer.resume(found)
 
     def _confirm(self, records: Sequence[Record]) -> None:
@@ -251,39 +182,21 @@ class KafkaSource:
                     if time.monotonic() < until:
                         continue
                     # Not every broker refuses an offset beyond the end: some say that there is nothing yet.
-                    actual = self._consumer.beginning_offsets([found], timeout_ms=_LOOKUP_TIMEOUT_MS)[found]
+                    actual = self._consumer.beginning_offsets([found], timeout_ms=LOOKUP_TIMEOUT_MS)[found]
                     self._consumer.seek(found, actual)
             del self._sought[partition]
             if actual < wanted:
-                self._report_reset(partition, wanted, actual)
-
-    def _report_reset(self, partition: TopicPartition, wanted: int, actual: int) -> None:
-        _log.warning(
-            "offset %s of topic %s partition %s is out of range: reading from %s on", wanted, *partition, actual
-        )
-        if self._on_reset is not None:
-            self._on_reset(partition, wanted, actual)
+                self._membership.report_reset(partition, wanted, actual)
 
     def _assigned(self, found: Sequence[Any]) -> None:
         self._consumer.pause(*found)
-        self._unplaced.update(map(_ours, found))
+        self._membership.unplaced.update(map(_ours, found))
 
     def _taken(self, found: Sequence[Any], *, lost: bool) -> None:
-        partitions = sorted(_ours(partition) for partition in found)
-        # Where on_assigned was not asked yet there is nothing to save.
-        known = [p for p in partitions if p not in self._unplaced or p in self._wanted]
-        self._unplaced.difference_update(partitions)
+        partitions = [_ours(partition) for partition in found]
         for partition in partitions:
-            self._wanted.pop(partition, None)
             self._sought.pop(partition, None)
-            self._committed.pop(partition, None)
-            self._turns.drop(partition)
-        if not known:
-            return
-        try:
-            self._on_revoked(known, lost)
-        except Exception:  # noqa: BLE001 - whatever it is, the group must not wait for us
-            _log.exception("on_revoked failed for %s; their next owner goes on from what was saved before", known)
+        self._membership.give_up(partitions, lost=lost)
 
 
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
@@ -329,4 +242,4 @@ def _kafka_offsets(offsets: Mapping[TopicPartition, int]) -> dict[Any, Any]:
 
 def _log_commit(_offsets: Any, outcome: Any) -> None:
     if isinstance(outcome, Exception):
-        _log.warning("offsets are not committed to Kafka (lag tools will be behind): %s", outcome)
+        warn_uncommitted(outcome)

@@ -19,7 +19,9 @@ import structlog
 
 from stream.deadletters import DeadLetterSink
 from stream.errors import ServiceError
-from stream.kafka_source import KafkaSource, TopicPartition
+from stream.kafka_config import TopicPartition
+from stream.kafka_group import GroupSource
+from stream.kafka_source import KafkaSource
 from stream.records import Decoded, Record, Rejected, runs
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, RedisStore, Thinning
@@ -72,7 +74,7 @@ class Worker:
         }
         self._commits: dict[TopicPartition, int] = {}
         self._last = {"commit": 0, "sweep": 0, "beat": 0}
-        self._source: KafkaSource | None = None
+        self._source: GroupSource | None = None
 
     def stop(self) -> None:
         """Finish the batch, save, leave the group. Safe to call from a signal handler."""
@@ -100,7 +102,7 @@ class Worker:
             self._finish(source)
         log.info("worker stopped", owner=self.owner, **self.counts)
 
-    def _finish(self, source: KafkaSource) -> None:
+    def _finish(self, source: GroupSource) -> None:
         try:
             self.save(self.ledger.all_unsaved())
             self._commit(force=True)
@@ -362,7 +364,7 @@ class Worker:
         self.save(self._due(now_us))
         self._retake(now_us)
 
-    def _look(self, source: KafkaSource, now_us: int) -> None:
+    def _look(self, source: GroupSource, now_us: int) -> None:
         if self.backlog.look(sum(source.lag().values()), now_us):
             log.warning(
                 "learning is thinned" if self.backlog.thin > 1 else "learning is whole again",

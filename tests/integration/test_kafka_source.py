@@ -16,7 +16,8 @@ from stream.decode import Decoder
 from stream.embedded import free_port
 from stream.errors import ConfigurationError, ServiceError
 from stream.fields import FieldMapping, Limits
-from stream.kafka_source import KafkaSource, TopicPartition
+from stream.kafka_config import TopicPartition
+from stream.kafka_source import KafkaSource
 from stream.records import Reason, Record
 from tests.services import Service
 
@@ -177,14 +178,14 @@ def test_an_empty_poll_returns_after_its_time(bootstrap_servers: str, topic: Top
 def test_an_offset_beyond_the_end_falls_back_to_the_earliest_and_says_so(
     bootstrap_servers: str, topic: Topics, group: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.kafka_source._BEYOND_END_S", 0.5)
+    monkeypatch.setattr("stream.kafka_group.BEYOND_END_S", 0.5)
     name = topic()
     place = TopicPartition(name, 0)
     produce(bootstrap_servers, name, numbered(3))
     with member(bootstrap_servers, [name], group, {place: 500}) as one:
         assert [record.offset for record in one.read(3)] == [0, 1, 2]
         assert one.resets == [(place, 500, 0)]
-    (warning,) = [entry.getMessage() for entry in caplog.records if entry.name == "stream.kafka_source"]
+    (warning,) = [entry.getMessage() for entry in caplog.records if entry.name == "stream.kafka_group"]
     assert f"offset 500 of topic {name} partition 0 is out of range: reading from 0 on" in warning
 
 
@@ -244,6 +245,22 @@ def test_partitions_are_shared_and_come_back_without_loss(bootstrap_servers: str
         assert {record.value for record in one.records[read:]} == {b"late"}
 
 
+def test_what_is_retaken_is_read_from_where_the_caller_says_then(
+    bootstrap_servers: str, topic: Topics, group: str
+) -> None:
+    name = topic(2)
+    for number in range(2):
+        produce(bootstrap_servers, name, numbered(5), number)
+    with member(bootstrap_servers, [name], group) as one:
+        one.read(10)
+        one.offsets = {TopicPartition(name, 1): 3}
+        one.source.retake([TopicPartition(name, 1), TopicPartition(name, 99)])
+        again = one.read(12)[10:]
+        assert [(record.partition, record.offset) for record in again] == [(1, 3), (1, 4)]
+        assert one.source.poll(10, 0.5) == []
+        assert one.revoked == []
+
+
 def test_a_failing_assignment_is_raised_and_asked_again_by_the_next_poll(
     bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
@@ -268,7 +285,7 @@ def test_a_slow_assignment_does_not_cost_the_membership(bootstrap_servers: str, 
             time.sleep(9.0)
             return quick(partitions)
 
-        one.source._on_assigned = slow
+        one.source._membership.on_assigned = slow
         one.read(3)
         one.poll_until(lambda: True)
         assert one.source.poll(10, 2.0) == []
@@ -285,7 +302,7 @@ def test_a_slow_revocation_is_waited_for_with_heartbeats(bootstrap_servers: str,
             time.sleep(8.0)
             order.append(f"revoked {lost}")
 
-        one.source._on_revoked = slow
+        one.source._membership.on_revoked = slow
         with member(bootstrap_servers, [name], group) as other:
             quick = other.on_assigned
 
@@ -293,7 +310,7 @@ def test_a_slow_revocation_is_waited_for_with_heartbeats(bootstrap_servers: str,
                 order.append("assigned")
                 return quick(partitions)
 
-            other.source._on_assigned = noted
+            other.source._membership.on_assigned = noted
             running = threading.Event()
 
             def poll_one() -> None:
@@ -308,7 +325,7 @@ def test_a_slow_revocation_is_waited_for_with_heartbeats(bootstrap_servers: str,
                 running.set()
                 thread.join()
             assert order == ["revoked False", "assigned"]
-            one.source._on_revoked = one.on_revoked
+            one.source._membership.on_revoked = one.on_revoked
 
 
 def test_a_revocation_that_fails_is_logged_and_the_group_goes_on(
@@ -319,7 +336,7 @@ def test_a_revocation_that_fails_is_logged_and_the_group_goes_on(
 
     with member(bootstrap_servers, [topic()], group) as one:
         one.poll_until(lambda: bool(one.assigned))
-        one.source._on_revoked = fail
+        one.source._membership.on_revoked = fail
     assert "on_revoked failed" in caplog.text
     assert "not saved" in caplog.text
 

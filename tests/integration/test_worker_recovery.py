@@ -11,7 +11,7 @@ import pytest
 
 from stream.deadletters import JsonLinesDeadLetters
 from stream.errors import ServiceError
-from stream.kafka_source import TopicPartition
+from stream.kafka_config import TopicPartition
 from stream.records import Record
 from stream.redis_connect import connect
 from stream.redis_models import ModelRegistry
