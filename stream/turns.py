@@ -25,8 +25,14 @@ class Turns:
 
     def add(self, records: Iterable[Record]) -> None:
         """Append records, those of a partition in the order of their offsets."""
+        queue: deque[Record] = deque()
+        topic, partition = "", -1
         for record in records:
-            self._queues.setdefault(TopicPartition(record.topic, record.partition), deque()).append(record)
+            # By place, not by name: this is passed through for every record.
+            if record[1] != partition or record[0] != topic:
+                topic, partition = record[0], record[1]
+                queue = self._queues.setdefault(TopicPartition(topic, partition), deque())
+            queue.append(record)
 
     def waiting(self, partition: TopicPartition) -> int:
         """How many records of a partition are still to be handed out."""

@@ -41,3 +41,11 @@ def test_a_dropped_partition_is_forgotten() -> None:
     turns.add(_records([2, 2]))
     turns.drop(TopicPartition("t", 0))
     assert {record.partition for record in turns.take(10)} == {1}
+
+
+def test_records_of_partitions_and_topics_that_take_turns_keep_to_their_own() -> None:
+    turns = Turns()
+    places = [("a", 0), ("b", 0), ("a", 1), ("a", 0), ("b", 0)]
+    turns.add(Record(topic, partition, at, None, b"") for at, (topic, partition) in enumerate(places))
+    assert [turns.waiting(TopicPartition(*place)) for place in (("a", 0), ("a", 1), ("b", 0))] == [2, 1, 2]
+    assert {(*record[:2], record.offset) for record in turns.take(5)} == {(*p, at) for at, p in enumerate(places)}
