@@ -20,7 +20,7 @@ COPY pyproject.toml setup.py LICENSE README.md ./
 COPY stream stream
 COPY models models
 COPY workers workers
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt '.[confluent]'
 
 FROM python:${PYTHON_VERSION}-slim
 RUN groupadd --system --gid 10001 tidecast \

@@ -28,7 +28,9 @@ BROUGHT_BY_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
 
 def resolve() -> dict[str, Any]:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    report = subprocess.run([*command, ".[dev,embedded]", TORCH], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    report = subprocess.run(
+        [*command, ".[confluent,dev,embedded]", TORCH], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
     parsed: dict[str, Any] = json.loads(report.stdout)
     return parsed
 

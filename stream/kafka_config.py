@@ -25,7 +25,7 @@ from stream.records import Record
 
 C = TypeVar("C", KafkaConsumer, KafkaProducer, KafkaAdminClient)
 
-_BOOTSTRAP_TIMEOUT_MS = 10_000
+BOOTSTRAP_TIMEOUT_MS = 10_000
 _KNOWN = frozenset({*KafkaConsumer.DEFAULT_CONFIG, *KafkaProducer.DEFAULT_CONFIG, *KafkaAdminClient.DEFAULT_CONFIG})
 
 _ALLOWED = {
@@ -33,6 +33,10 @@ _ALLOWED = {
     "sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"),
     "auto_offset_reset": ("earliest", "latest"),
 }
+
+NOT_AUTHENTICATED = "the broker refused to authenticate us; check security_protocol, sasl_mechanism and the credentials"
+GRANT = "grant the access or name another topic or group"
+_REACH = "check that the broker runs, that bootstrap_servers is right, and that it can be reached from here"
 
 
 class TopicPartition(NamedTuple):
@@ -59,13 +63,7 @@ def open_client(client: type[C], settings: Mapping[str, Any], defaults: Mapping[
 
     ConfigurationError for a name that no client knows or a value that is refused; ServiceError where no broker answers.
     """
-    unknown = sorted(set(settings) - _KNOWN)
-    if unknown:
-        raise ConfigurationError(f"Kafka has no setting {', '.join(unknown)}: use kafka-python's names")
-    for name, allowed in _ALLOWED.items():
-        # kafka-python takes a protocol that it does not know for PLAINTEXT, and would speak without encryption.
-        if settings.get(name) is not None and settings[name] not in allowed:
-            raise ConfigurationError(f"Kafka {name} is {settings[name]!r}: use one of {', '.join(allowed)}")
+    check_settings(settings)
     given = {name: value for name, value in settings.items() if name in client.DEFAULT_CONFIG}
     opened: list[KafkaNetClient] = []
 
@@ -73,7 +71,7 @@ def open_client(client: type[C], settings: Mapping[str, Any], defaults: Mapping[
         opened.append(KafkaNetClient(**options))
         return opened[-1]
 
-    options = {"bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS, **defaults, **given, "kafka_client": network}
+    options = {"bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS, **defaults, **given, "kafka_client": network}
     try:
         with kafka_errors("connect", settings):
             try:
@@ -88,6 +86,17 @@ def open_client(client: type[C], settings: Mapping[str, Any], defaults: Mapping[
         raise
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """ConfigurationError for a name that no client of kafka-python knows, or a value that none takes."""
+    unknown = sorted(set(settings) - _KNOWN)
+    if unknown:
+        raise ConfigurationError(f"Kafka has no setting {', '.join(unknown)}: use kafka-python's names")
+    for name, allowed in _ALLOWED.items():
+        # kafka-python takes a protocol that it does not know for PLAINTEXT, and would speak without encryption.
+        if settings.get(name) is not None and settings[name] not in allowed:
+            raise ConfigurationError(f"Kafka {name} is {settings[name]!r}: use one of {', '.join(allowed)}")
+
+
 def setting_names() -> frozenset[str]:
     """Every setting that kafka-python's consumer, producer or admin client knows."""
     clients = (KafkaConsumer, KafkaProducer, KafkaAdminClient)
@@ -100,6 +109,12 @@ def servers(settings: Mapping[str, Any]) -> str:
     return given if isinstance(given, str) else ", ".join(map(str, given))
 
 
+def reach(settings: Mapping[str, Any]) -> str:
+    """What to do where no broker answers."""
+    # A broker that refuses someone hangs up, and what it said before is easily missed.
+    return _REACH + "; if so, check the credentials too" * str(settings.get("security_protocol")).startswith("SASL")
+
+
 @contextmanager
 def kafka_errors(action: str, settings: Mapping[str, Any]) -> Iterator[None]:
     """Turn kafka-python's errors into ours: what failed, where, what to do. Settings are never shown: passwords."""
@@ -107,13 +122,10 @@ def kafka_errors(action: str, settings: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError) as error:
-        advice = "check security_protocol, sasl_mechanism and the credentials"
-        raise ConfigurationError(f"{where}: the broker refused to authenticate us; {advice}") from error
+        raise ConfigurationError(f"{where}: {NOT_AUTHENTICATED}") from error
     except AuthorizationError as error:
-        advice = "grant the access or name another topic or group"
-        raise ConfigurationError(f"{where}: not authorized ({error}); {advice}") from error
+        raise ConfigurationError(f"{where}: not authorized ({error}); {GRANT}") from error
     except (KafkaTimeoutError, KafkaConnectionError) as error:
-        advice = "check that the broker runs, that bootstrap_servers is right, and that it can be reached from here"
-        raise ServiceError(f"{where}: no answer ({type(error).__name__}); {advice}") from error
+        raise ServiceError(f"{where}: no answer ({type(error).__name__}); {reach(settings)}") from error
     except (KafkaError, OSError) as error:
         raise ServiceError(f"{where}: {error}") from error

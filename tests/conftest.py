@@ -73,6 +73,14 @@ def bootstrap_servers(kafka_service: Service) -> str:
     return kafka_service.address
 
 
+@pytest.fixture(params=["kafka-python", "confluent"])
+def kafka_client(request: pytest.FixtureRequest) -> str:
+    """Each client that records are read with, as ``kafka.client`` names it; skips what is not installed."""
+    if request.param == "confluent":
+        kafka_services.require_confluent()
+    return str(request.param)
+
+
 @pytest.fixture
 def redis_url(redis_service: Service) -> str:
     """The URL of the run's Redis. Write below ``namespace`` only."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from models.spec import EXPERTS, ModelSpec
 from stream.fields import FieldMapping, Limits
+from stream.kafka_clients import Client
 from workers.durations import Duration, parse_duration
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -22,10 +23,11 @@ class Section(BaseModel):
 
 
 class KafkaSettings(BaseModel):
-    """Kafka, under kafka-python's own names; what stands here is handed to its clients."""
+    """Kafka, under kafka-python's own names; what stands here is handed to its clients. ``client``: which one the workers read with."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    client: Client = "kafka-python"
     bootstrap_servers: str | list[str] = "127.0.0.1:9092"
     group_id: str = "tidecast"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -43,9 +45,9 @@ class KafkaSettings(BaseModel):
             raise ValueError(f"kafka-python has no setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
         return self
 
-    def client(self) -> dict[str, Any]:
-        """Keyword arguments for kafka-python's clients, without the group."""
-        settings = self.model_dump(exclude={"group_id"}, exclude_none=True)
+    def connection(self) -> dict[str, Any]:
+        """Settings under kafka-python's names, without the group."""
+        settings = self.model_dump(exclude={"client", "group_id"}, exclude_none=True)
         for name in SECRETS:
             if name in settings:
                 settings[name] = settings[name].get_secret_value()

@@ -19,9 +19,9 @@ import structlog
 
 from stream.deadletters import DeadLetterSink
 from stream.errors import ServiceError
+from stream.kafka_clients import open_source
 from stream.kafka_config import TopicPartition
 from stream.kafka_group import GroupSource
-from stream.kafka_source import KafkaSource
 from stream.records import Decoded, Record, Rejected, runs
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, RedisStore, Thinning
@@ -85,9 +85,8 @@ class Worker:
         topics = sorted({topic for feed in self.settings.feeds for topic in feed.topics})
         for lane in self.lanes.values():
             lane.adopt(self.models.champion(lane.feed.name))
-        source = KafkaSource(
-            topics, self.settings.kafka.group_id, self.settings.kafka.client(), self.assigned, self.revoked
-        )
+        kafka = self.settings.kafka
+        source = open_source(kafka.client, topics, kafka.group_id, kafka.connection(), self.assigned, self.revoked)
         self._source = source
         log.info("worker started", owner=self.owner, topics=topics)
         wait_s = self.settings.worker.poll_timeout / 1e6

@@ -5,7 +5,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,20 +17,34 @@ from stream.decode import Decoder
 from stream.embedded import free_port
 from stream.errors import ConfigurationError, ServiceError
 from stream.fields import FieldMapping, Limits
+from stream.kafka_clients import Client, open_source
 from stream.kafka_config import TopicPartition
-from stream.kafka_source import KafkaSource
 from stream.records import Reason, Record
 from tests.services import Service
+from tests.services.kafka import require_confluent
 
 pytestmark = pytest.mark.kafka
 Topics = Callable[..., str]
+Members = Callable[..., AbstractContextManager["Member"]]
+
+
+@pytest.fixture
+def member(kafka_client: Client) -> Members:
+    """``member(servers, topics, group, offsets)`` is a ``Member`` that leaves in the end."""
+    return partial(opened, kafka_client)
 
 
 class Member:
     """A member of a group that writes down what it is told."""
 
     def __init__(
-        self, servers: str, topics: Sequence[str], group: str, offsets: Mapping[TopicPartition, int], **kafka: Any
+        self,
+        client: Client,
+        servers: str,
+        topics: Sequence[str],
+        group: str,
+        offsets: Mapping[TopicPartition, int],
+        **kafka: Any,
     ) -> None:
         self.assigned: list[TopicPartition] = []
         self.revoked: list[tuple[TopicPartition, bool]] = []
@@ -38,7 +53,9 @@ class Member:
         self.offsets = dict(offsets)
         self.records: list[Record] = []
         self.failures: list[Exception] = []
-        self.source = KafkaSource(
+        self.owned: set[TopicPartition] = set()
+        self.source: Any = open_source(
+            client,
             topics,
             group,
             {"bootstrap_servers": servers, "session_timeout_ms": 6000, **kafka},
@@ -51,11 +68,13 @@ class Member:
         if self.failures:
             raise self.failures.pop()
         self.assigned += partitions
+        self.owned.update(partitions)
         self.threads.add(threading.current_thread().name)
         return {partition: self.offsets.get(partition) for partition in partitions}
 
     def on_revoked(self, partitions: Sequence[TopicPartition], lost: bool) -> None:
         self.revoked += [(partition, lost) for partition in partitions]
+        self.owned.difference_update(partitions)
 
     def poll_until(self, done: Callable[[], bool], limit_s: float = 30.0) -> list[Record]:
         end = time.monotonic() + limit_s
@@ -67,16 +86,17 @@ class Member:
     def read(self, n: int) -> list[Record]:
         return self.poll_until(lambda: len(self.records) >= n)
 
-    @property
-    def owned(self) -> set[TopicPartition]:
-        return {TopicPartition(found.topic, found.partition) for found in self.source._consumer.assignment()}
-
 
 @contextmanager
-def member(
-    servers: str, topics: Sequence[str], group: str, offsets: Mapping[TopicPartition, int] | None = None, **kafka: Any
+def opened(
+    client: Client,
+    servers: str,
+    topics: Sequence[str],
+    group: str,
+    offsets: Mapping[TopicPartition, int] | None = None,
+    **kafka: Any,
 ) -> Iterator[Member]:
-    one = Member(servers, topics, group, offsets or {}, **kafka)
+    one = Member(client, servers, topics, group, offsets or {}, **kafka)
     try:
         yield one
     finally:
@@ -101,7 +121,9 @@ def numbered(n: int) -> list[bytes]:
     return [b"%d" % number for number in range(n)]
 
 
-def test_a_new_group_reads_everything_from_the_beginning(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_a_new_group_reads_everything_from_the_beginning(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic(2)
     produce(bootstrap_servers, name, numbered(5), 0, headers=[("h", b"1")], timestamp_ms=1_772_366_400_123)
     produce(bootstrap_servers, name, numbered(3), 1)
@@ -118,7 +140,7 @@ def test_a_new_group_reads_everything_from_the_beginning(bootstrap_servers: str,
 
 
 def test_reading_begins_where_the_caller_says_and_not_where_kafka_thinks(
-    bootstrap_servers: str, topic: Topics, group: str
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     name = topic()
     place = TopicPartition(name, 0)
@@ -131,7 +153,9 @@ def test_reading_begins_where_the_caller_says_and_not_where_kafka_thinks(
         assert other.resets == []
 
 
-def test_a_commit_tells_kafka_the_next_offset_for_tools(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_a_commit_tells_kafka_the_next_offset_for_tools(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic()
     produce(bootstrap_servers, name, numbered(10))
     with member(bootstrap_servers, [name], group) as one:
@@ -143,7 +167,7 @@ def test_a_commit_tells_kafka_the_next_offset_for_tools(bootstrap_servers: str, 
     assert found[group][KafkaTopicPartition(name, 0)].offset == 7
 
 
-def test_lag_is_what_is_left_to_read(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_lag_is_what_is_left_to_read(member: Members, bootstrap_servers: str, topic: Topics, group: str) -> None:
     name = topic()
     produce(bootstrap_servers, name, numbered(10))
     with member(bootstrap_servers, [name], group) as one:
@@ -155,7 +179,7 @@ def test_lag_is_what_is_left_to_read(bootstrap_servers: str, topic: Topics, grou
 
 
 def test_nothing_comes_from_a_paused_partition_until_it_is_resumed(
-    bootstrap_servers: str, topic: Topics, group: str
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     name = topic()
     with member(bootstrap_servers, [name], group) as one:
@@ -167,7 +191,9 @@ def test_nothing_comes_from_a_paused_partition_until_it_is_resumed(
         one.read(3)
 
 
-def test_an_empty_poll_returns_after_its_time(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_an_empty_poll_returns_after_its_time(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     with member(bootstrap_servers, [topic()], group) as one:
         one.poll_until(lambda: bool(one.assigned))
         started = time.monotonic()
@@ -176,7 +202,12 @@ def test_an_empty_poll_returns_after_its_time(bootstrap_servers: str, topic: Top
 
 
 def test_an_offset_beyond_the_end_falls_back_to_the_earliest_and_says_so(
-    bootstrap_servers: str, topic: Topics, group: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    member: Members,
+    bootstrap_servers: str,
+    topic: Topics,
+    group: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stream.kafka_group.BEYOND_END_S", 0.5)
     name = topic()
@@ -190,7 +221,7 @@ def test_an_offset_beyond_the_end_falls_back_to_the_earliest_and_says_so(
 
 
 def test_an_offset_that_retention_took_falls_to_the_earliest_that_is_left(
-    kafka_service: Service, bootstrap_servers: str, topic: Topics, group: str
+    member: Members, kafka_service: Service, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     kafka_service.require_real("the embedded broker keeps no log start that moves")
     name = topic()
@@ -204,7 +235,9 @@ def test_an_offset_that_retention_took_falls_to_the_earliest_that_is_left(
         assert one.resets == [(place, 2, 6)]
 
 
-def test_an_offset_at_the_very_end_is_in_range(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_an_offset_at_the_very_end_is_in_range(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic()
     place = TopicPartition(name, 0)
     produce(bootstrap_servers, name, numbered(3))
@@ -215,7 +248,9 @@ def test_an_offset_at_the_very_end_is_in_range(bootstrap_servers: str, topic: To
         assert [record.offset for record in one.read(1)] == [3]
 
 
-def test_partitions_are_shared_and_come_back_without_loss(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_partitions_are_shared_and_come_back_without_loss(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic(4)
     places = {TopicPartition(name, number) for number in range(4)}
     with member(bootstrap_servers, [name], group) as one:
@@ -245,8 +280,28 @@ def test_partitions_are_shared_and_come_back_without_loss(bootstrap_servers: str
         assert {record.value for record in one.records[read:]} == {b"late"}
 
 
+def test_members_of_both_clients_share_a_group_so_that_workers_can_change_one_by_one(
+    kafka_client: Client, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
+    require_confluent()
+    name = topic(4)
+    places = {TopicPartition(name, number) for number in range(4)}
+    second: Client = "confluent" if kafka_client == "kafka-python" else "kafka-python"
+    with opened(kafka_client, bootstrap_servers, [name], group) as one:
+        one.poll_until(lambda: one.owned == places)
+        with opened(second, bootstrap_servers, [name], group) as other:
+            end = time.monotonic() + 30
+            while not (len(one.owned) == 2 and one.owned | other.owned == places):
+                assert time.monotonic() < end, (one.owned, other.owned)
+                one.source.poll(100, 0.05)
+                other.source.poll(100, 0.05)
+            assert {place for place, _ in one.revoked} == other.owned
+        one.poll_until(lambda: one.owned == places)
+        assert not any(lost for _, lost in one.revoked + other.revoked)
+
+
 def test_what_is_retaken_is_read_from_where_the_caller_says_then(
-    bootstrap_servers: str, topic: Topics, group: str
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     name = topic(2)
     for number in range(2):
@@ -262,7 +317,7 @@ def test_what_is_retaken_is_read_from_where_the_caller_says_then(
 
 
 def test_a_failing_assignment_is_raised_and_asked_again_by_the_next_poll(
-    bootstrap_servers: str, topic: Topics, group: str
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     name = topic()
     produce(bootstrap_servers, name, numbered(3))
@@ -275,7 +330,9 @@ def test_a_failing_assignment_is_raised_and_asked_again_by_the_next_poll(
         assert one.threads == {threading.current_thread().name}
 
 
-def test_a_slow_assignment_does_not_cost_the_membership(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_a_slow_assignment_does_not_cost_the_membership(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic()
     produce(bootstrap_servers, name, numbered(3))
     with member(bootstrap_servers, [name], group) as one:
@@ -292,7 +349,9 @@ def test_a_slow_assignment_does_not_cost_the_membership(bootstrap_servers: str, 
         assert one.revoked == []
 
 
-def test_a_slow_revocation_is_waited_for_with_heartbeats(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_a_slow_revocation_is_waited_for_with_heartbeats(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     name = topic(2)
     order: list[str] = []
     with member(bootstrap_servers, [name], group) as one:
@@ -329,7 +388,7 @@ def test_a_slow_revocation_is_waited_for_with_heartbeats(bootstrap_servers: str,
 
 
 def test_a_revocation_that_fails_is_logged_and_the_group_goes_on(
-    bootstrap_servers: str, topic: Topics, group: str, caplog: pytest.LogCaptureFixture
+    member: Members, bootstrap_servers: str, topic: Topics, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(partitions: Sequence[TopicPartition], lost: bool) -> None:
         raise ValueError("not saved")
@@ -341,7 +400,9 @@ def test_a_revocation_that_fails_is_logged_and_the_group_goes_on(
     assert "not saved" in caplog.text
 
 
-def test_closing_twice_does_no_harm_and_leaves_no_thread(bootstrap_servers: str, topic: Topics, group: str) -> None:
+def test_closing_twice_does_no_harm_and_leaves_no_thread(
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
+) -> None:
     before = {thread.name for thread in threading.enumerate()}
     with member(bootstrap_servers, [topic()], group, client_id=group) as one:
         one.poll_until(lambda: bool(one.assigned))
@@ -350,7 +411,7 @@ def test_closing_twice_does_no_harm_and_leaves_no_thread(bootstrap_servers: str,
 
 
 def test_bad_records_come_through_whole_and_decode_to_their_reasons(
-    bootstrap_servers: str, topic: Topics, group: str
+    member: Members, bootstrap_servers: str, topic: Topics, group: str
 ) -> None:
     name = topic(1, max_message_bytes="4000000")
     bad = {
@@ -369,7 +430,12 @@ def test_bad_records_come_through_whole_and_decode_to_their_reasons(
 
 
 def test_a_topic_that_does_not_exist_is_waited_for_and_not_made(
-    kafka_service: Service, bootstrap_servers: str, topic: Topics, group: str, caplog: pytest.LogCaptureFixture
+    member: Members,
+    kafka_service: Service,
+    bootstrap_servers: str,
+    topic: Topics,
+    group: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     kafka_service.require_real("the embedded broker makes every topic that is asked for")
     topic()
@@ -382,7 +448,7 @@ def test_a_topic_that_does_not_exist_is_waited_for_and_not_made(
     admin.close()
 
 
-def test_an_unreachable_broker_is_a_service_error_that_names_it_but_no_password() -> None:
+def test_an_unreachable_broker_is_a_service_error_that_names_it_but_no_password(kafka_client: Client) -> None:
     port = free_port()
     settings = {
         "bootstrap_servers": f"127.0.0.1:{port}",
@@ -394,7 +460,7 @@ def test_an_unreachable_broker_is_a_service_error_that_names_it_but_no_password(
         "client_id": "unreachable",
     }
     with pytest.raises(ServiceError) as caught:
-        KafkaSource(["t"], "g", settings, lambda _: {}, lambda *_: None)
+        open_source(kafka_client, ["t"], "g", settings, lambda _: {}, lambda *_: None)
     assert f"127.0.0.1:{port}" in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert not [thread for thread in threading.enumerate() if "unreachable" in thread.name]
@@ -402,7 +468,9 @@ def test_an_unreachable_broker_is_a_service_error_that_names_it_but_no_password(
 
 @pytest.mark.parametrize("wrong", [{"bootstrap_server": "x:1"}, {"security_protocol": "PLAIN"}])
 def test_settings_that_kafka_does_not_know_are_a_configuration_error(
-    bootstrap_servers: str, wrong: dict[str, str]
+    kafka_client: Client, bootstrap_servers: str, wrong: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigurationError):
-        KafkaSource(["t"], "g", {"bootstrap_servers": bootstrap_servers, **wrong}, lambda _: {}, lambda *_: None)
+        open_source(
+            kafka_client, ["t"], "g", {"bootstrap_servers": bootstrap_servers, **wrong}, lambda _: {}, lambda *_: None
+        )

@@ -45,7 +45,7 @@ def site(bootstrap_servers: str, redis_url: str, namespace: str) -> Site:
 
 
 def run(settings: Settings, registry: ModelRegistry, **more: Any) -> Outcome:
-    kafka, (feed,) = settings.kafka.client(), settings.feeds
+    kafka, (feed,) = settings.kafka.connection(), settings.feeds
     return retrain(
         settings,
         feed,
@@ -169,7 +169,7 @@ def test_of_a_long_history_the_newest_is_kept(topic: Callable[..., str], site: S
     name = topic(2)
     site.produce(name, sines(3000))
     settings = site.settings(name, max_records=600)
-    records = read_history(settings.kafka.client(), [name], 0, int(time.time() * 1000) + 1000, sys.maxsize)
+    records = read_history(settings.kafka.connection(), [name], 0, int(time.time() * 1000) + 1000, sys.maxsize)
     gathered = gather(settings.feeds[0], records, lambda _: None)
     assert (gathered.records, gathered.observations, gathered.series) == (9000, 600, 3)
     assert gathered.until_us == (BEGIN_S + STEP_S * 2999) * 1_000_000

@@ -59,8 +59,15 @@ def _expect_whole(reader: RedisReader, series: int, length: int) -> None:
 
 
 def test_two_workers_forecast_every_observation_once_and_leave_cards(
-    tmp_path: Path, bootstrap_servers: str, redis_url: str, namespace: str, topic: Callable[..., str]
+    kafka_client: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    namespace: str,
+    topic: Callable[..., str],
 ) -> None:
+    monkeypatch.setenv("TIDECAST_KAFKA__CLIENT", kafka_client)
     name = topic(4)
     config = write_config(tmp_path, bootstrap_servers, redis_url, namespace, [_feed(name)])
     client = connect(redis_url)
@@ -86,8 +93,15 @@ def test_two_workers_forecast_every_observation_once_and_leave_cards(
 
 
 def test_a_killed_worker_loses_nothing_and_repeats_nothing(
-    tmp_path: Path, bootstrap_servers: str, redis_url: str, namespace: str, topic: Callable[..., str]
+    kafka_client: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bootstrap_servers: str,
+    redis_url: str,
+    namespace: str,
+    topic: Callable[..., str],
 ) -> None:
+    monkeypatch.setenv("TIDECAST_KAFKA__CLIENT", kafka_client)
     name = topic(2)
     settings = {"worker": {"checkpoint": "300ms", "checkpoint_batch": 2, "batch_records": 20}}
     config = write_config(tmp_path, bootstrap_servers, redis_url, namespace, [_feed(name)], **settings)

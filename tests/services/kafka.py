@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from stream.embedded import EmbeddedBroker, GuardedProcess, answers_kafka, free_port, listens
 from stream.errors import ConfigurationError, ServiceError
 from tests.services.service import Service, Unavailable, embedded_only
@@ -195,6 +197,11 @@ class ApacheKafka:
             raise ServiceError(
                 f"Apache Kafka could not format its folder: {(done.stdout + done.stderr).strip()[-400:]}"
             )
+
+
+def require_confluent() -> None:
+    """Skips the test where the extra ``confluent`` is not installed."""
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed: pip install 'tidecast[confluent]'")
 
 
 def open_kafka(stack: ExitStack) -> Service:

@@ -36,13 +36,15 @@ def test_the_environment_overrides_the_file_down_to_an_item_of_a_list(tmp_path: 
         "TIDECAST_FEEDS__0__HORIZON": "6",
         "TIDECAST_FEEDS__0__TOPICS": "[a, b]",
         "TIDECAST_KAFKA__BOOTSTRAP_SERVERS": "k1:9092",
+        "TIDECAST_KAFKA__CLIENT": "confluent",
         "TIDECAST_LOG": "json",
     }
     settings = load(_file(tmp_path, GOOD), environment)
     assert settings.redis.url.get_secret_value() == "redis://elsewhere:6379/1"
     assert settings.feeds[0].horizon == 6
     assert settings.feeds[0].topics == ["a", "b"]
-    assert settings.kafka.client()["bootstrap_servers"] == "k1:9092"
+    assert settings.kafka.connection()["bootstrap_servers"] == "k1:9092"
+    assert settings.kafka.client == "confluent"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_the_environment_overrides_the_file_down_to_an_item_of_a_list(tmp_path: 
         ("horizon: 12", "context: 97", 5, "feeds.0", "context = 97: must be a multiple of patch (8)"),
         ("horizon: 12", "model: {architecture: arima}", 5, "feeds.0", "there are: gru, lstm"),
         ("namespace: plant", "namespace: Plant One", 1, "namespace", "pattern"),
+        ("namespace: plant", "kafka: {client: librdkafka}", 1, "kafka.client", "'kafka-python' or 'confluent'"),
         ("topics: [pumps]", "topics: []", 6, "feeds.0.topics", "at least 1 item"),
         ("horizon: 12", "retrain: {cron: '61 * * * *'}", 8, "feeds.0.retrain.cron", "for example '0 3 * * *'"),
         ("horizon: 12", "levels: [0.1, 0.9]", 5, "feeds.0", "must ascend, without repeats, and hold 0.5"),

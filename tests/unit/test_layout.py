@@ -48,7 +48,9 @@ def test_only_the_adapters_import_kafka_and_redis(package: str) -> None:
     wrong = {
         str(file.relative_to(folder(package).parent)): clients
         for file in modules(package)
-        if (clients := {"kafka", "redis"} & set(imported(file)))
+        if (clients := {"confluent_kafka", "kafka", "redis"} & set(imported(file)))
         and not (package == "stream" and ADAPTER.fullmatch(file.stem))
     }
-    assert not wrong, "kafka and redis belong in stream/kafka_*.py, stream/redis_*.py and stream/deadletters.py"
+    assert not wrong, (
+        "clients of Kafka and Redis belong in stream/kafka_*.py, stream/redis_*.py and stream/deadletters.py"
+    )

@@ -94,7 +94,7 @@ def _retrain(
             feed,
             registry=registry,
             read=everything(
-                lambda since, until, most: read_history(settings.kafka.client(), feed.topics, since, until, most)
+                lambda since, until, most: read_history(settings.kafka.connection(), feed.topics, since, until, most)
             ),
             clock=lambda: time.time_ns() // 1000,
             progress=advance,

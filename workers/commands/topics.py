@@ -29,6 +29,6 @@ def create(config: str | None) -> None:
     # Records that were too large for a feed must still fit here, unchanged.
     roomy = {"max.message.bytes": str(16 * 1024 * 1024)}
     specs[settings.dead_letters] = TopicSpec(settings.dead_letters, 1, replication, roomy)
-    made = create_topics(settings.kafka.client(), list(specs.values()))
+    made = create_topics(settings.kafka.connection(), list(specs.values()))
     for name in specs:
         click.echo(f"{name}: {'created' if name in made.created else 'exists'}")

@@ -65,7 +65,7 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
         settings,
         store,
         ModelRegistry(client, settings.namespace),
-        DeadLetters(settings.kafka.client(), settings.dead_letters),
+        DeadLetters(settings.kafka.connection(), settings.dead_letters),
         name or f"{host}-{os.getpid()}",
     )
 

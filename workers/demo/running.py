@@ -45,7 +45,7 @@ def play(scene: Scene, show: Show, say: Say, *, every_s: float, seconds: float |
         redis = stack.enter_context(EmbeddedRedis())
         entries = stage.configuration(broker.bootstrap_servers, redis.url)
         settings = Settings.model_validate(entries)
-        kafka = settings.kafka.client()
+        kafka = settings.kafka.connection()
         feed = settings.feed(stage.FEED)
         create_topics(kafka, [TopicSpec(topic, feed.partitions, 1) for topic in [*feed.topics, settings.dead_letters]])
 
