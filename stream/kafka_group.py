@@ -29,8 +29,10 @@ DEFAULTS: dict[str, Any] = {
     "heartbeat_interval_ms": 1_000,
     "max_poll_interval_ms": 300_000,
     # A fetch is handed out partition by partition. With the usual megabyte of each, thousands of records of one would
-    # come before the first of another, and fair shares would need all of them in memory.
-    "max_partition_fetch_bytes": 64 * 1024,
+    # come before the first of another, and fair shares would need all of them in memory. With much less, a producer's
+    # batch is often larger, which a broker then sends of one partition alone, and every request costs kafka-python most of
+    # a millisecond.
+    "max_partition_fetch_bytes": 128 * 1024,
     # A fetch leaves out partitions of which something is still held here. One that is left with idle partitions alone
     # waits this long at the broker, and what comes for the others waits with it.
     "fetch_max_wait_ms": 25,
