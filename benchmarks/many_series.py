@@ -1,6 +1,6 @@
 """Ten thousand series through Apache Kafka, one worker process and Redis: forecasts a worker CPU-second.
 
-    make bench NAME=many_series [ARGS=--quick]
+    make bench NAME=many_series [ARGS='--quick --client confluent']
 
 A GRU of 32 units for each of 10,000 synthetic series, window 48, 12 leads; every observation is forecast and learnt from. The log is
 filled first, with one observation a record and then with 100 (of as many series); the worker works it off, learning never thinned. Its CPU
@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import yaml
@@ -25,6 +25,7 @@ from kafka import KafkaProducer
 
 from benchmarks.processes import cpu_seconds, peak_memory_mb
 from stream.kafka_admin import TopicSpec, create_topics
+from stream.kafka_clients import Client
 from stream.redis_connect import connect
 from stream.redis_reader import RedisReader
 from tests.integration.running import Process, write_config
@@ -39,9 +40,10 @@ FEED = {"name": "many", "step": "60s", "season": 24, "context": 48, "horizon": 1
 MODEL = {"architecture": "gru", "hidden": 32, "patch": 1, "replay": 0}
 
 
-def fill(servers: str, topic: str, series: int, minutes: int, packed: int) -> None:
-    """Every series once a minute, those of a partition together in records of ``packed``."""
+def fill(servers: str, topic: str, series: int, minutes: int, packed: int) -> int:
+    """Every series once a minute, those of a partition together in records of ``packed``; returns how many records that are."""
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=20, batch_size=200_000)
+    records = 0
     here = [list(range(partition, series, PARTITIONS)) for partition in range(PARTITIONS)]
     for minute in range(minutes):
         for at in range(0, max(map(len, here)), packed):
@@ -57,11 +59,13 @@ def fill(servers: str, topic: str, series: int, minutes: int, packed: int) -> No
                 if items:
                     value = orjson.dumps(items[0] if packed == 1 else items)
                     producer.send(topic, value, key=b"plant", partition=partition)
+                    records += 1
     producer.flush()
     producer.close()
+    return records
 
 
-def run(packed: int, series: int, minutes: int) -> dict[str, Any]:
+def run(packed: int, series: int, minutes: int, client_name: str) -> dict[str, Any]:
     """One run; returns its measures."""
     with ExitStack() as stack:
         kafka, redis = open_kafka(stack), open_redis(stack)
@@ -81,6 +85,7 @@ def run(packed: int, series: int, minutes: int) -> dict[str, Any]:
         )
         settings = yaml.safe_load(config.read_text())
         settings["redis"]["forecast_maxlen"] = 100_000
+        settings["kafka"]["client"] = client_name
         config.write_text(yaml.safe_dump(settings))
         stack.callback(lambda: [client.unlink(key) for key in client.scan_iter(match=f"{topic}:*", count=1000)])
         process = stack.enter_context(Process(config, "worker", "--name", "w"))
@@ -114,12 +119,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few observations of each series only")
     parser.add_argument("--series", type=int, default=SERIES)
+    parser.add_argument("--client", choices=get_args(Client), default="kafka-python", help="that the worker reads with")
     chosen = parser.parse_args()
     minutes = 8 if chosen.quick else 40
     result = {
-        f"{name}_{packed}": value for packed in PACKED for name, value in run(packed, chosen.series, minutes).items()
+        f"{name}_{packed}": value
+        for packed in PACKED
+        for name, value in run(packed, chosen.series, minutes, chosen.client).items()
     }
-    print("RESULT " + json.dumps(result | {"series": chosen.series}))
+    print("RESULT " + json.dumps(result | {"series": chosen.series, "client": chosen.client}))
 
 
 if __name__ == "__main__":
