@@ -6,17 +6,18 @@
 
 namespace tidecast::TIDECAST_LEVEL {
 
-// 2^x for x in [-125, 125], held there outside: x = n + r, then 2^n by its exponent bits and 2^r, r in [-1/2, 1/2], by the polynomial of
-// degree 5 with the least relative error, 7.5e-8 (found by Remez exchange), in Estrin's order, which waits the least.
+// 2^x for x in [-125, 125], held there outside: x = n + r, then 2^n and 2^r, r in [-1/2, 1/2], by the polynomial of degree 5 with the
+// least relative error, 7.5e-8 (found by Remez exchange). In Horner's order: curves have company enough to hide that each term waits for
+// the one before it, so what counts is how many operations they take.
 INLINE Vec power_of_two(Vec x) {
-    constexpr float SHIFT = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer
     x = clamped(x, -125.0f, 125.0f);
-    const Vec shifted = x + SHIFT, r = x - (shifted - SHIFT), square = r * r;
-    const Vec low = 1.000000072f + 6.931469671e-1f * r;
-    const Vec middle = 2.402211972e-1f + 5.550713273e-2f * r;
-    const Vec high = 9.675541334e-3f + 1.327647199e-3f * r;
-    const Vec p = low + square * (middle + square * high);
-    return (Vec)(bits(p) + (bits(shifted) << 23)); // SHIFT's own bits leave at the top
+    const Vec n = rounded(x), r = x - n;
+    Vec p = 9.675541334e-3f + 1.327647199e-3f * r;
+    p = 5.550713273e-2f + p * r;
+    p = 2.402211972e-1f + p * r;
+    p = 6.931469671e-1f + p * r;
+    p = 1.000000072f + p * r;
+    return scaled(p, n);
 }
 
 constexpr float LOG2_E = 1.44269504f;

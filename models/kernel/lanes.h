@@ -101,6 +101,25 @@ INLINE Vec clamped(Vec value, float low, float high) {
 #endif
 }
 
+// The nearest whole number, for values within 2^22.
+INLINE Vec rounded(Vec value) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_maskz_roundscale_ps(ALL, (__m512)value, 0);
+#else
+    constexpr float SHIFT = 12582912.0f; // 1.5 * 2^23, whose last digit is 1
+    return (value + SHIFT) - SHIFT;
+#endif
+}
+
+// value * 2^power for a whole power, where neither value nor result is below 2^-126 or above 2^127.
+INLINE Vec scaled(Vec value, Vec power) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_maskz_scalef_ps(ALL, (__m512)value, (__m512)power);
+#else
+    return (Vec)(bits(value) + (bits(power + 12582912.0f) << 23)); // the power alone stays of the sum's bits
+#endif
+}
+
 // 1 / value to the last digit or two, for values between 1 and 2^126.
 INLINE Vec reciprocal(Vec value) {
 #if defined(__AVX512F__)
