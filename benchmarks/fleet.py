@@ -29,6 +29,8 @@ from benchmarks.ways import HORIZON, TRUNCATION, UNITS, WINDOW, Way, fleet_way, 
 from models.arena import Arena
 from models.compiled import extension
 from models.fleet import Fleet
+from models.forecaster import Forecaster
+from models.spec import ModelSpec
 from models.threads import single_threaded
 
 ROOT = Path(__file__).parents[1]
@@ -39,11 +41,13 @@ MOST_EXPENSIVE = {"loop": 1_000, "reference": 1_000}
 """The most series of ways that gain nothing from more of them but take minutes to begin."""
 
 
-def rates(ways: dict[str, Way], turns: int, seconds: float) -> dict[str, float]:
-    """Events a CPU-second of each way: median over turns of at least ``seconds`` each."""
+def rates(ways: dict[str, Way], turns: int, seconds: float, warm: int = 1) -> dict[str, float]:
+    """Events a CPU-second of each way: median over turns of at least ``seconds`` each, after ``warm`` events that do not count."""
     seen: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
-        way()
+        done = 0
+        while done < warm:
+            done += way()
     for _ in range(turns):
         for name, way in ways.items():
             done, start = 0, time.process_time()
@@ -91,11 +95,11 @@ def latencies(policy: str, *, quick: bool) -> dict[int, tuple[float, float]]:
     return result
 
 
-def bytes_per_series() -> int:
-    """Weights, moments, carried states and the window of inputs of one series with a GRU."""
-    arena = Arena([Fleet(spec_of("gru", "carried"), seed=0, features=1)])
-    arena.resize(1)
-    return arena.stride + 4 * (WINDOW + HORIZON)
+def bytes_per_series() -> dict[str, int]:
+    """Of the network alone: weights, moments, carried states and the window of inputs of one series with a GRU; and of everything that a
+    forecaster with the default spec keeps of a series."""
+    network = Arena([Fleet(spec_of("gru", "carried"), seed=0, features=1)]).stride + 4 * (WINDOW + HORIZON)
+    return {"bytes_per_series": network, "bytes_per_record": Forecaster(ModelSpec(), seed=0).arena.stride}
 
 
 def deep_river(quick: bool) -> dict[str, float]:
@@ -132,7 +136,8 @@ def race(quick: bool) -> dict[str, float]:
                     found, cell, carried=carried, series=SERIES[-1], batch=BATCH
                 )
         result |= {f"yardstick_{cell}_{name}": 0.0 for name in ("full", "carried")}
-        result |= rates(ways, 5 if quick else 21, 0.1 if quick else 0.4)
+        # The first event of a series touches memory for the first time, so every series has one before the turns begin.
+        result |= rates(ways, 5 if quick else 21, 0.1 if quick else 0.4, warm=SERIES[-1])
     return result
 
 
@@ -146,7 +151,7 @@ def others(cell: str, series: int, quick: bool) -> dict[str, Way]:
         "reference": lambda: fleet_way(cell, "joint", series, batch, kernel=False),
     }
     wanted = [name for name in makers if series <= MOST_EXPENSIVE.get(name, SERIES[-1])]
-    return {name: makers[name]() for name in wanted if not (quick and series != 100)}
+    return {name: makers[name]() for name in wanted if not (quick and (series != 100 or name == "vmap"))}
 
 
 def table(quick: bool) -> dict[str, dict[int, float]]:
@@ -198,7 +203,7 @@ def main() -> None:
     result |= {f"deep_river_{cell}": round(rate, 1) for cell, rate in river.items()}
     result["fma_share_gru_full"] = round(operations("gru", "joint") * raced["kernel_gru_full"] / best, 3)
     result["fma_share_gru_window"] = round(operations("gru", "window") * raced["kernel_gru_window"] / best, 3)
-    result |= {"bytes_per_series": bytes_per_series(), "p99_ms_256": round(waits[256][1], 3)}
+    result |= bytes_per_series() | {"p99_ms_256": round(waits[256][1], 3)}
     print(f"RESULT {json.dumps(result)}")
 
 

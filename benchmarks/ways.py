@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -31,17 +32,20 @@ class Feed:
         self.rng = np.random.default_rng(0)
         self.history = np.tile(self.rng.standard_normal((series, LENGTH)).astype(np.float32), 2)
         self.count = np.zeros(series, np.int64)
-        self.order, self.at, self.batch = self.rng.permutation(series), 0, min(batch, series)
+        self.at, self.batch = 0, min(batch, series)
+        order = self.rng.permutation(series)
+        self.order = np.concatenate([order, order[: self.batch]])
 
     def take(self, length: int = LENGTH) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The rows [B] that get a value now, and their newest values [B, length], that one the last."""
-        rows = np.take(self.order, np.arange(self.at, self.at + self.batch), mode="wrap")
-        self.at = (self.at + self.batch) % len(self.order)
-        place = self.count[rows] % LENGTH
-        self.history[rows, place] = self.history[rows, place + LENGTH] = self.rng.standard_normal(len(rows))
-        self.count[rows] += 1
-        first = rows * self.history.shape[1] + place + 1 + LENGTH - length
-        return rows, self.history.ravel().take(first[:, None] + np.arange(length))
+        rows = self.order[self.at : self.at + self.batch]
+        self.at = (self.at + self.batch) % len(self.count)
+        count = self.count[rows]
+        self.count[rows] = count + 1
+        place = count % LENGTH
+        self.history[rows, place] = self.history[rows, place + LENGTH] = self.rng.standard_normal(self.batch)
+        newest = sliding_window_view(self.history, length, axis=1)
+        return rows, newest[rows, place + 1 + LENGTH - length]
 
 
 def spec_of(cell: str, policy: str) -> ModelSpec:

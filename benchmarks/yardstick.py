@@ -44,7 +44,7 @@ def way(found: tuple[ModuleType, ctypes.CDLL], cell: str, *, carried: bool, seri
     carry = race.aligned((series, 2 * UNITS * (HORIZON + TRUNCATION + 2)))
     gates = (4 if lstm else 3) * UNITS
     head = (UNITS + 3) * gates
-    states[:, :size] = rng.uniform(-(UNITS**-0.5), UNITS**-0.5, (series, size))
+    states[:, :size] = rng.uniform(-(UNITS**-0.5), UNITS**-0.5, size)
     states[:, head:size].reshape(series, UNITS + 1, 16)[:, :, HORIZON:] = 0.0
     history[:] = rng.standard_normal(history.shape)
     steps = np.full(series, 2 * (WINDOW + HORIZON), np.int32)

@@ -24,8 +24,8 @@ class Store:
     """Weights and Adam moments of N series [N, 3, P], and carried states [N, T, layers, W], T 0 but with policy "carried". Rows are
     contiguous and may lie in larger records."""
 
-    arena: Tensor
-    states: Tensor
+    arena: Floats32
+    states: Floats32
 
 
 @dataclass(frozen=True, slots=True)

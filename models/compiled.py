@@ -64,14 +64,14 @@ class Kernel:
         """See ``models.batch.Implementation.step``. Raises ValueError where a shape is off."""
         quantiles = np.empty((len(batch.rows), self._sizes.horizon, self._sizes.levels), np.float32)
         self._module.step(
-            store.arena.numpy(),
+            store.arena,
             np.ascontiguousarray(batch.rows, np.int64),
             *map(_floats, (batch.inputs, batch.centred, batch.targets, batch.known)),
             np.ascontiguousarray(batch.learn, np.bool_),
             *map(_floats, (batch.size, batch.root, batch.keep)),
             self._levels,
             quantiles,
-            store.states.numpy(),
+            store.states,
             np.ascontiguousarray(batch.moment, np.int64),
             _floats(batch.fresh),
             np.ascontiguousarray(batch.counts, np.int64),

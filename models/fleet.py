@@ -114,9 +114,9 @@ class Fleet:
         self.states[rows] = 0.0
         self.moment[rows] = 0
 
-    def rates(self, rows: Rows) -> NDArray[np.float64]:
-        """Learning rate of each row: from the training rate down to the online rate as 1/(1 + steps/settle_steps)."""
-        return np.maximum(self.spec.online_rate, self.spec.train_rate / (1 + self.steps[rows] / self.spec.settle_steps))
+    def rates(self, steps: Rows) -> NDArray[np.float64]:
+        """Learning rate after so many steps: from the training rate down to the online rate as 1/(1 + steps/settle_steps)."""
+        return np.maximum(self.spec.online_rate, self.spec.train_rate / (1 + steps / self.spec.settle_steps))
 
     def step(
         self,
@@ -185,13 +185,10 @@ class Fleet:
         fresh: Floats32,
         counts: Rows,
     ) -> Floats32:
-        learn = learn & (known.sum((1, 2)) > 0)
-        taught = rows[learn]
-        self.steps[taught] += 1
-        size, root, keep = np.ones((3, len(rows)), np.float32)
-        size[learn], root[learn], keep[learn] = corrections(
-            self.steps[taught], self.rates(taught), self.spec.weight_decay
-        )
+        learn = learn & known.any((1, 2))
+        self.steps[rows] = steps = self.steps[rows] + learn
+        # Of rows that do not learn it is not used; one that never has learnt would divide by zero.
+        size, root, keep = corrections(np.maximum(steps, 1), self.rates(steps), self.spec.weight_decay)
         centred = centred[..., : self.sizes.context]
         batch = Batch(rows, inputs, centred, targets, known, learn, size, root, keep, moment, fresh, counts)
-        return self.implementation.step(Store(self.weights, self.states), batch)
+        return self.implementation.step(Store(self.arrays["fleet.weights"], self.arrays["fleet.states"]), batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,13 @@ LANES = 32
 and parameter vectors are padded to multiples of it, so that no row lies in what is left over."""
 
 
+class Tensors(NamedTuple):
+    """A ``Store`` as torch sees it, without copies."""
+
+    arena: Tensor
+    states: Tensor
+
+
 class Reference:
     """See ``models.batch.Implementation``."""
 
@@ -33,12 +41,13 @@ class Reference:
     def step(self, store: Store, batch: Batch) -> Floats32:
         """See ``models.batch.Implementation.step``."""
         out = np.empty((len(batch.rows), self._sizes.horizon, self._sizes.levels), np.float32)
+        tensors = Tensors(torch.from_numpy(store.arena), torch.from_numpy(store.states))
         for at in range(0, len(batch.rows), CHUNK):
             part = np.arange(at, min(at + CHUNK, len(batch.rows)))
-            out[part] = self._step(store, batch, part)
+            out[part] = self._step(tensors, batch, part)
         return out
 
-    def _step(self, store: Store, batch: Batch, part: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats32:
+    def _step(self, store: Tensors, batch: Batch, part: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats32:
         multiple = LANES // gcd(LANES, self._sizes.hidden)
         padded = np.resize(part, -(-len(part) // multiple) * multiple)
         columns = {field.name: torch.from_numpy(getattr(batch, field.name)[padded]) for field in fields(Batch)}
@@ -58,7 +67,7 @@ class Reference:
         ahead: Floats32 = quantiles[: len(part), 0].detach().numpy()
         return ahead
 
-    def _seen(self, weights: Mapping[str, Tensor], store: Store, columns: Mapping[str, Tensor]) -> Tensor:
+    def _seen(self, weights: Mapping[str, Tensor], store: Tensors, columns: Mapping[str, Tensor]) -> Tensor:
         """What the readout sees of every run, [B, R, U]."""
         inputs, net, sizes = columns["inputs"], self._net, self._sizes
         if self._spec.policy == "carried":
@@ -74,7 +83,7 @@ class Reference:
         return outputs[:, :, -1]
 
     @torch.no_grad()
-    def _advance(self, weights: Mapping[str, Tensor], store: Store, columns: Mapping[str, Tensor]) -> Tensor:
+    def _advance(self, weights: Mapping[str, Tensor], store: Tensors, columns: Mapping[str, Tensor]) -> Tensor:
         """Take the fresh steps, leave their states in the ring, and return what the readout sees after the last, [B, 1, U]."""
         rows, moment, counts, fresh = (columns[name] for name in ("rows", "moment", "counts", "fresh"))
         ring = store.states.shape[1]
