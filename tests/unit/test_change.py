@@ -29,7 +29,8 @@ def test_the_interval_holds_the_true_change_at_least_as_often_as_it_says(tails: 
 def test_both_sides_are_told_as_they_are() -> None:
     sizes = np.r_[np.full(50, 1.0), np.full(30, 4.0)]
     told = change_of(sizes)
-    assert (told.at, told.earliest, told.latest) == (50, 50, 50)
+    assert told.at == 50
+    assert 45 <= told.earliest <= 50 <= told.latest <= 55
     assert (told.before.count, told.before.mean, told.before.high) == (50, 1.0, 1.0)
     assert (told.after.count, told.after.median) == (30, 4.0)
     assert len(told.before.shares) == BARS
