@@ -9,7 +9,7 @@ import orjson
 import redis
 from pydantic import TypeAdapter
 
-from stream.keys import Keys
+from stream.keys import Keys, check_series
 from stream.messages import AlertMessage, ForecastBatch, ForecastMessage, Message, SeriesCard
 from stream.redis_connect import service_errors
 
@@ -17,6 +17,7 @@ M = TypeVar("M", bound=Message)
 
 _BACKWARDS = 50
 """Entries that are read at once when walking the stream backwards."""
+_ALERTS_AT_ONCE = 1_000
 _FORECASTS: TypeAdapter[list[ForecastMessage]] = TypeAdapter(list[ForecastMessage])
 
 
@@ -102,6 +103,21 @@ class RedisReader:
                     seen.add(name)
                     yield name.decode(), place.decode()
 
+    def place(self, feed: str, series: str) -> tuple[str, int] | None:
+        """Topic and partition of a series of the feed; None where the feed has no such series."""
+        with service_errors(f"looking up {series!r} of feed {feed}"):
+            place = self._client.hget(self.keys.series(feed), check_series(series))
+        if place is None:
+            return None
+        topic, _, partition = place.decode().rpartition("/")
+        return topic, int(partition)
+
+    def state(self, topic: str, partition: int, feed: str, series: str) -> bytes | None:
+        """What a worker saved last of a series; None before it has."""
+        with service_errors(f"reading the state of {series!r} of feed {feed}"):
+            state: bytes | None = self._client.hget(self.keys.state(topic, partition, feed), series)
+        return state
+
     def partition(self, topic: str, partition: int) -> dict[str, str]:
         """``epoch``, ``owner``, ``updated`` and, once something is published, ``offset``; empty when never claimed."""
         with service_errors(f"reading {topic}/{partition}"):
@@ -124,6 +140,19 @@ class RedisReader:
         with service_errors("reading alerts"):
             entries = self._client.xrevrange(self.keys.alerts, count=count)
         return [(entry.decode(), AlertMessage.model_validate_json(fields[b"alert"])) for entry, fields in entries]
+
+    def alert(self, fingerprint: str) -> AlertMessage | None:
+        """The oldest message that the stream still holds of an alert: its firing, if that has not been cut off."""
+        found, upto = None, "+"
+        while True:
+            with service_errors("reading alerts"):
+                entries = self._client.xrevrange(self.keys.alerts, max=upto, count=_ALERTS_AT_ONCE)
+            for entry, fields in entries:
+                upto = f"({entry.decode()}"
+                if fields[b"fingerprint"].decode() == fingerprint:
+                    found = fields[b"alert"]
+            if len(entries) < _ALERTS_AT_ONCE:
+                return None if found is None else AlertMessage.model_validate_json(found)
 
     def open_alerts(self) -> dict[str, AlertMessage]:
         """Fingerprint -> alert that is firing, all feeds."""

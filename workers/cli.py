@@ -20,6 +20,7 @@ VERBS = {
     "backtest": ("workers.commands.backtest", "Run a CSV or JSON lines file through the engine, and score it."),
     "dashboard": ("workers.commands.dashboard", "The live page, and the HTTP API, of what the workers publish."),
     "forecast": ("workers.commands.forecast", "Show the latest forecast of a series."),
+    "explain": ("workers.commands.explain", "Say why a series is forecast as it is, or why it raised an alert."),
     "alerts": ("workers.commands.alerts", "List alerts, or follow them as they come."),
     "check": ("workers.commands.check", "Check a configuration without running anything."),
     "topics": ("workers.commands.topics", "Create the topics that the configuration names."),
@@ -62,6 +63,7 @@ def cli() -> None:
       tidecast worker                        forecast; start as many as you like
       tidecast dashboard                     see everything live, in a browser
       tidecast forecast SERIES               look at the result
+      tidecast explain SERIES                and at why it is so
       tidecast alerts --follow               hear what drifts
 
     The configuration is ./tidecast.yaml, or --config FILE, or $TIDECAST_CONFIG; TIDECAST_REDIS__URL=... in the

@@ -36,7 +36,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the sizes of n errors: the first error after it (``at``, from 0), the 90 % interval of that, and both sides."""
+    """A change of the sizes of n errors: the first error after it (``at``, from 0), the 90 % interval of that, and both sides.
+
+    ``strength`` is the logarithm of how many times likelier the errors are with the change than without, each at its best.
+    """
 
     at: int
     earliest: int
@@ -44,6 +47,22 @@ class Change:
     before: Side
     after: Side
     top: float
+    strength: float
+
+    @property
+    def evidence(self) -> dict[str, float | int | str]:
+        """What an alert can carry of it: both sides, and how many errors ago it was, the newest being 1 ago, with its interval."""
+        count = self.before.count + self.after.count
+        return {
+            "error_before": round(self.before.mean, 4),
+            "error_after": round(self.after.mean, 4),
+            "error_before_high": round(self.before.high, 4),
+            "error_after_high": round(self.after.high, 4),
+            "errors_before": self.before.count,
+            "errors_after": self.after.count,
+            "changed_ago_least": count - self.latest,
+            "changed_ago_most": count - self.earliest,
+        }
 
 
 def change_of(sizes: Floats) -> Change:
@@ -63,7 +82,13 @@ def change_of(sizes: Floats) -> Change:
         before=_side(sizes[:at], top),
         after=_side(sizes[at:], top),
         top=top,
+        strength=_log_likelihood(sizes[:at]) + _log_likelihood(sizes[at:]) - _log_likelihood(sizes),
     )
+
+
+def _log_likelihood(sizes: Floats) -> float:
+    """Of exponentially distributed sizes at their best mean."""
+    return -len(sizes) * float(np.log(max(float(sizes.mean()), SMALLEST)) + 1.0)
 
 
 def posterior(sizes: Floats) -> Floats:
