@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.explanation.gradients import look
 from models.explanation.moment import Moment, Network
+from models.explanation.parts import Attribution
 from models.recurrent import GRU, LSTM, named
 
 Floats = NDArray[np.float64]
@@ -63,6 +64,15 @@ def memory(moment: Moment) -> Memory | None:
         folded = [(one @ share).numpy() for one in (kept, let_in, since)]
     beyond = bool(folded[2][0] > STILL_THERE)
     return Memory(folded[0], folded[1], folded[2], step_slots=moment.spec.patch, beyond=beyond)
+
+
+def reach(network: Attribution, lead: int) -> int:
+    """Slots, the newest being 1, within which half of what moves the network's forecast of ``lead``, from 1, away from the newest value lies:
+    the truth about how far it looks back, whatever its gates say."""
+    gains = network.gains[lead - 1].copy()
+    gains[0, 0] -= 1.0
+    size = np.abs(gains).sum(1).cumsum()
+    return int(np.searchsorted(size, size[-1] / 2)) + 1
 
 
 def _gates(network: Network, net: GRU | LSTM, steps: Tensor) -> tuple[Tensor, Tensor]:

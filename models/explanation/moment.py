@@ -48,7 +48,8 @@ class Moment:
     """One cutoff of one series, by lag: ``line`` [J, C] and ``seen`` [J] begin at the cutoff (lag 0) and go back to the oldest slot kept.
 
     ``season`` is in slots, 0 for none; ``count`` is how many observations the series had had. ``scale`` [C] and ``steady`` are the spreads
-    that inputs stand on, ``mixture`` [H, E] the experts' weights, ``coefficients`` those of each least-squares expert, [H, D].
+    that inputs stand on, ``mixture`` [H, E] the experts' weights, ``errors`` [H, E] their recent mean absolute errors in spreads of channel
+    0, ``coefficients`` those of each least-squares expert, [H, D].
     ``issued`` is None where the state no longer holds what was said at this cutoff. What was learnt is as the state has it, so ``back`` slots
     later than the cutoff: 0 for the newest one.
     """
@@ -65,6 +66,7 @@ class Moment:
     scale: Floats
     steady: float
     mixture: Floats
+    errors: Floats
     coefficients: Mapping[str, Floats]
     network: Network | None
     issued: Issued | None
@@ -126,6 +128,7 @@ def moment(
         scale=forecaster.scales.of(rows, level)[0],
         steady=float(forecaster.scales.steady(rows, level[:, 0])[0]),
         mixture=arrays["score.weights"][row].copy(),
+        errors=arrays["score.errors"][row].copy(),
         coefficients={
             one.name: arrays[f"{one.name}.coefficients"][row].copy() for one in forecaster.surroundings.regressions
         },

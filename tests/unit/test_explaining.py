@@ -19,7 +19,7 @@ from workers.explaining.message import Explanation
 from workers.explaining.page import render
 from workers.explaining.picture import picture
 from workers.explaining.telling import tell, told_alert, told_forecast
-from workers.explaining.words import Numbers, ago, lasting
+from workers.explaining.words import Numbers, ago, lasting, sentences
 from workers.publishing import alert_message
 
 HOSTILE = "<script>alert('x')</script>\"&]]>"
@@ -242,3 +242,21 @@ def test_seasons_are_said_as_people_do() -> None:
 )
 def test_numbers_have_the_places_that_the_scale_makes_sensible(scale: float, value: float, text: str) -> None:
     assert Numbers(scale).plain(value) == text
+
+
+@pytest.mark.parametrize(("error", "weight", "said"), [(0.1, 0.5, 2), (0.9, 0.5, 1), (0.1, 0.05, 0)])
+def test_gates_are_spoken_of_only_where_the_network_has_learnt_and_is_heard(
+    error: float, weight: float, said: int
+) -> None:
+    told, _ = told_forecast(found(), None, 6)
+    experts = []
+    for one in told.experts:
+        mine = {"network": {"error": [error] * 6, "weight": [weight] * 6}, "last-value": {"error": [1.0] * 6}}.get(
+            one.name, {}
+        )
+        experts.append(one.model_copy(update=mine))
+    made = sentences(told.model_copy(update={"experts": experts}), 1_440)
+    assert (
+        sum("network's forecast lies within" in sentence or "keep what they saw" in sentence for sentence in made)
+        == said
+    )

@@ -10,7 +10,7 @@ import torch
 
 from models.explanation import linear
 from models.explanation.attribution import as_issued, explain
-from models.explanation.memory import memory
+from models.explanation.memory import memory, reach
 from models.explanation.moment import Moment, moment, oldest_cutoff
 from models.explanation.occlusion import forecasts, occluded
 from models.forecaster import Forecaster
@@ -172,3 +172,65 @@ def test_torch_keeps_its_own_numbers() -> None:
     """The explanation runs in float64 on copies; the default type of the process stays."""
     explain(newest(small({})))
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_reach_is_where_half_of_what_moves_the_network_lies() -> None:
+    made = explain(newest(small({}, 300)))
+    network = made.experts["network"]
+    slots = reach(network, 3)
+    away = np.abs(network.gains[2])
+    away[0, 0] = abs(network.gains[2, 0, 0] - 1.0)
+    assert away[:slots].sum() >= 0.5 * away.sum() > away[: slots - 1].sum()
+
+
+def driven(lag: int, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """x(t) = 2 u(t - lag) + noise, with u and an idle channel beside it."""
+    rng = np.random.default_rng(lag)
+    others = rng.normal(size=(length, 2))
+    line = 0.3 * rng.normal(size=length)
+    line[lag:] += 2 * others[:-lag, 0]
+    return np.column_stack([line, others])
+
+
+def repeating(lag: int, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """x(t) = 0.9 x(t - lag) + noise."""
+    line = np.random.default_rng(lag).normal(size=length)
+    for at in range(lag, length):
+        line[at] += 0.9 * line[at - lag]
+    return line[:, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "driver"),
+    [
+        (repeating(3, 1_500), (2, 0)),
+        (repeating(7, 1_500), (6, 0)),
+        (driven(1, 5_000), (0, 1)),
+        (driven(3, 5_000), (2, 1)),
+    ],
+    ids=["own lag 3", "own lag 7", "channel lag 1", "channel lag 3"],
+)
+def test_what_drives_a_series_adds_most(values: Any, driver: tuple[int, int]) -> None:
+    forecaster = ran(values, season=24, hidden=16)
+    sizes = []
+    for slot in range(len(values) - 40, len(values), 2):
+        made = explain(moment(forecaster, 0, STEP_US, PHASE_US, slot))
+        sizes.append(np.abs(made.mixture.inputs[0, :24]))
+    mean = np.mean(sizes, axis=0)
+    assert np.unravel_index(mean.argmax(), mean.shape) == driver
+
+
+def test_removing_what_adds_most_moves_the_forecast_thrice_as_much_as_removing_anything() -> None:
+    forecaster, rng = ran(repeating(7, 1_000), season=24), np.random.default_rng(0)
+    top, random = [], []
+    for slot in range(960, 1_000, 4):
+        at = moment(forecaster, 0, STEP_US, PHASE_US, slot)
+        order = np.argsort(-np.abs(explain(at).mixture.inputs[2, :24, 0]))
+        masks = np.zeros((21, *at.line.shape), bool)
+        masks[0, order[:5], 0] = True
+        for mask in masks[1:]:
+            mask[rng.choice(24, 5, replace=False), 0] = True
+        moved = np.abs(occluded(at, masks))[:, 2]
+        top.append(moved[0])
+        random.append(moved[1:].mean())
+    assert np.mean(top) > 3 * np.mean(random)

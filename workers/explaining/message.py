@@ -33,10 +33,12 @@ class Part(Section):
 
 
 class Expert(Section):
-    """What one expert said and weighed, and why: ``level`` + all of ``adds`` is its forecast."""
+    """What one expert said and weighed, and why: the explanation's ``level`` + all of ``adds`` is its forecast."""
 
     name: str
     weight: ByLead
+    error: ByLead
+    """Its recent mean absolute error."""
     forecast: ByLead
     adds: dict[str, ByLead]
 
@@ -54,6 +56,9 @@ class Gates(Section):
     """Sum of ``retained`` in slots: how long a unit remembers. At least that where ``beyond``."""
     beyond: bool
     opened_slots_ago: int
+    reach_slots: int
+    """Half of what moves the network's forecast lies within so many of the newest slots: read from its gradients, and so true of any
+    network; the gates only tell of one that has learnt to use its memory."""
 
 
 class Recent(Section):

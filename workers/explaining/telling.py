@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.explanation.attribution import Explanation as Made
 from models.explanation.attribution import explain
 from models.explanation.groups import Group, Moved, contribution, distance, groups, moved, recent_slots
-from models.explanation.memory import Memory, memory
+from models.explanation.memory import Memory, memory, reach
 from models.explanation.parts import Attribution
 from stream.errors import InputError
 from stream.messages import AlertMessage, iso, time_us
@@ -79,7 +79,7 @@ def tell(
         "inputs": _inputs(made.mixture, channels),
         "experts": [_expert(made, name, place, channels) for place, name in enumerate(at.spec.experts)],
         "recent": None if recent is None else _recent(recent),
-        "gates": None if gates is None else _gates(gates),
+        "gates": None if gates is None else _gates(gates, reach(made.experts["network"], lead)),
         "change": change,
         "notes": [*notes, *_notes(found, made)],
         "sentences": [],
@@ -142,7 +142,13 @@ def _expert(made: Made, name: str, place: int, channels: Sequence[str]) -> Exper
         if group.inside.any()
     }
     adds |= {part.name: part.adds for part in _beside(one)}
-    return Expert(name=name, weight=made.weights[:, place].tolist(), forecast=one.forecast.tolist(), adds=adds)
+    return Expert(
+        name=name,
+        weight=made.weights[:, place].tolist(),
+        error=(made.moment.errors[:, place] * made.moment.scale[0]).tolist(),
+        forecast=one.forecast.tolist(),
+        adds=adds,
+    )
 
 
 def _recent(recent: Moved) -> Recent:
@@ -155,7 +161,7 @@ def _recent(recent: Moved) -> Recent:
     )
 
 
-def _gates(gates: Memory) -> Gates:
+def _gates(gates: Memory, reach_slots: int) -> Gates:
     return Gates(
         step_slots=gates.step_slots,
         kept=gates.kept.tolist(),
@@ -164,6 +170,7 @@ def _gates(gates: Memory) -> Gates:
         memory_slots=gates.slots,
         beyond=gates.beyond,
         opened_slots_ago=gates.opened,
+        reach_slots=reach_slots,
     )
 
 

@@ -8,13 +8,17 @@ from html import escape
 
 from stream.messages import Time
 from workers.backtest.table import called
-from workers.explaining.message import ErrorChange, Expert, Explanation, Part, Recent
+from workers.explaining.message import ErrorChange, Expert, Explanation, Gates, Part, Recent
 
 NOTHING = "changes nothing"
 MOST_PARTS = 4
 """Parts that a sentence names; the others are summed."""
 WORTH_NAMING = 0.05
 """A part is named from this share of the largest on."""
+HEARD = 0.1
+"""Share of the mixture from which on the network's memory is spoken of."""
+LEARNT = 0.67
+"""And its gates only where its error is less than this share of the last value's: `make bench NAME=explanations` shows why."""
 UNITS = ((604_800, "week"), (86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -79,11 +83,7 @@ def sentences(told: Explanation, context_s: float) -> list[str]:
         made.append(_recent(told.recent, told.step_s, numbers))
     made.append(_experts(told.experts, told.lead, numbers))
     if told.gates is not None:
-        reach = lasting_about(told.gates.memory_slots * told.step_s)
-        made.append(
-            f"The network's units keep what they saw for about {reach}{' or longer' if told.gates.beyond else ''};"
-            f" its gates let in most {_back(told.gates.opened_slots_ago, told.step_s)}."
-        )
+        made += _gates(told.gates, told)
     if told.change is not None:
         made += _change(told.change, told, numbers)
     return made
@@ -159,6 +159,23 @@ def _experts(experts: list[Expert], lead: int, numbers: Numbers) -> str:
         for expert in ordered
     ]
     return f"What the experts say, and their weight: {', '.join(said)}."
+
+
+def _gates(gates: Gates, told: Explanation) -> list[str]:
+    """How far the network looks back; and what its gates say, where it has learnt more than its start: else they say nothing true."""
+    network, last = (next(one for one in told.experts if one.name == name) for name in ("network", "last-value"))
+    at = told.lead - 1
+    if network.weight[at] < HEARD:
+        return []
+    reach = lasting_about(gates.reach_slots * told.step_s)
+    made = [f"Half of what moves the network's forecast lies within the last {reach}."]
+    if network.error[at] < LEARNT * last.error[at]:
+        kept = lasting_about(gates.memory_slots * told.step_s)
+        longer = " or longer" if gates.beyond else ""
+        made.append(
+            f"Its units keep what they saw for about {kept}{longer}; the gates let in most {_back(gates.opened_slots_ago, told.step_s)}."
+        )
+    return made
 
 
 def _change(change: ErrorChange, told: Explanation, numbers: Numbers) -> list[str]:
