@@ -30,13 +30,13 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Moved:
     """A part of the window beside what it is measured by: means of channel 0 over ``recent`` lags 0 up to ``slots`` - 1, and of the same
-    slots a season before (of the context before them, where there is no season). ``within`` is newest minus oldest of the part."""
+    slots a ``season`` of slots before (of the context before them, where that is 0). ``within`` is newest minus oldest of the part."""
 
     slots: int
     mean: float
     reference: float
     within: float
-    seasonal: bool
+    season: int
 
     @property
     def change(self) -> float:
@@ -94,9 +94,9 @@ def distance(made: Explanation, group: Group, lead: int) -> float | None:
 def moved(moment: Moment) -> Moved | None:
     """What the last hours did; None where there is nothing before them to measure them by."""
     slots, line, season = recent_slots(moment), moment.line[:, 0], moment.season
-    seasonal = season >= slots and len(line) >= season + slots
+    seasonal = slots <= season and len(line) >= season + slots
     before = line[season : season + slots] if seasonal else line[slots : moment.spec.context]
     if not len(before):
         return None
     recent = line[:slots]
-    return Moved(slots, float(recent.mean()), float(before.mean()), float(recent[0] - recent[-1]), seasonal)
+    return Moved(slots, float(recent.mean()), float(before.mean()), float(recent[0] - recent[-1]), season * seasonal)

@@ -113,7 +113,7 @@ def test_the_sentences_name_what_adds_most_with_its_place_and_units() -> None:
     assert because.startswith(f"Because {largest.says}")
     assert ("adds" in because) or ("takes away" in because)
     assert recent.startswith("The last 3 min rose by")
-    assert "above the same slots a season before" in recent
+    assert "above the same time 24 min before" in recent
     assert "least squares" in experts
 
 
@@ -222,6 +222,7 @@ def test_an_explanation_is_made_within_half_a_second() -> None:
         (90, "90 s"),
         (900, "15 min"),
         (10_800, "3 h"),
+        (9_900, "2 h 45 min"),
         (86_400, "1 day"),
         (172_800, "2 days"),
     ],

@@ -111,7 +111,7 @@ def _show(told: Explanation) -> None:
 
     from workers.backtest.table import called
     from workers.explaining.page import leads_shown
-    from workers.explaining.words import Numbers, printable
+    from workers.explaining.words import Numbers, printable, shown_parts
 
     console, numbers, leads = Console(highlight=False), Numbers(told.scale), leads_shown(told)
     for sentence in told.sentences:
@@ -121,7 +121,7 @@ def _show(told: Explanation) -> None:
     for lead in leads:
         table.add_column(f"lead {lead}", justify="right")
     table.add_row("usual level", *(numbers.plain(told.level) for _ in leads))
-    for part in told.parts:
+    for part in shown_parts(told):
         table.add_row(escape(printable(part.says)), *(numbers.plain(part.adds[lead - 1]) for lead in leads))
     table.add_row("forecast", *(numbers.plain(told.forecast[lead - 1]) for lead in leads), style="bold")
     for one in told.experts:

@@ -68,7 +68,8 @@ class Recent(Section):
     mean: FiniteFloat
     reference: FiniteFloat
     rise_within: FiniteFloat
-    seasonal: bool
+    season_slots: int
+    """0 where it is measured by the rest of the context."""
 
 
 class ErrorSide(Section):

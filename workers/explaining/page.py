@@ -11,7 +11,7 @@ from workers.backtest.page import table
 from workers.backtest.table import called
 from workers.explaining.message import ErrorChange, Explanation
 from workers.explaining.picture import picture
-from workers.explaining.words import Numbers, marked_up
+from workers.explaining.words import Numbers, marked_up, shown_parts
 
 MOST_LEADS = 8
 
@@ -40,7 +40,7 @@ def leads_shown(told: Explanation) -> list[int]:
 def _parts(told: Explanation) -> str:
     numbers, leads = Numbers(told.scale), leads_shown(told)
     lines = [("usual level", [numbers.plain(told.level) for _ in leads])]
-    lines += [(part.says, [numbers.plain(part.adds[lead - 1]) for lead in leads]) for part in told.parts]
+    lines += [(part.says, [numbers.plain(part.adds[lead - 1]) for lead in leads]) for part in shown_parts(told)]
     lines.append(("forecast", [numbers.plain(told.forecast[lead - 1]) for lead in leads]))
     return table("part", [f"lead {lead}" for lead in leads], lines, "What adds up to the forecast.")
 

@@ -13,7 +13,7 @@ from stream.messages import time_us
 from workers.backtest.charts import LEFT, RIGHT, Chart, span
 from workers.backtest.table import called
 from workers.explaining.message import Explanation
-from workers.explaining.words import Numbers, marked_up, printable
+from workers.explaining.words import Numbers, marked_up, printable, shown_parts
 
 WIDTH, ROW, BAR = 720, 20, 300
 STRETCHES = 72
@@ -29,7 +29,7 @@ def picture(told: Explanation, line: NDArray[np.float64]) -> str:
     added = np.array(next(iter(told.inputs.values())))[:, at]
     added = np.r_[added, np.zeros(max(0, len(line) - len(added)))][: len(line)]
     shown = _shown(added, told.horizon)
-    parts = [(part.says, part.adds[at], numbers.adding(part.adds[at])) for part in told.parts if part.adds[at]]
+    parts = [(part.says, part.adds[at], numbers.adding(part.adds[at])) for part in shown_parts(told)]
     weights = [
         (called(one.name), one.weight[at], f"{100 * one.weight[at]:.0f} %, says {numbers.plain(one.forecast[at])}")
         for one in told.experts

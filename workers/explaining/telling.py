@@ -157,7 +157,7 @@ def _recent(recent: Moved) -> Recent:
         mean=recent.mean,
         reference=recent.reference,
         rise_within=recent.within,
-        seasonal=recent.seasonal,
+        season_slots=recent.season,
     )
 
 

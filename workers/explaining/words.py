@@ -33,13 +33,21 @@ def marked_up(text: str) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A duration in words: 3 h, 90 min, 2 days."""
+    """A duration in words: 3 h, 2 h 45 min, 90 min, 2 days."""
+    if 7_200 < seconds < 86_400 and seconds % 3_600 and not seconds % 60:
+        return f"{seconds // 3_600:.0f} h {seconds % 3_600 / 60:.0f} min"
     for size, name in UNITS:
         # 90 min says more than 1.5 h, and 36 h more than 1.5 days.
         if seconds >= size and (abs(seconds / size - round(seconds / size)) < 1e-6 or seconds >= 100 * size):
             many = round(seconds / size)
             return f"{many} {name}{'s' if many > 1 and name in ('week', 'day') else ''}"
     return f"{seconds:g} s"
+
+
+def last(seconds: float) -> str:
+    """The time up to now: last 3 h, last day."""
+    text = lasting(seconds)
+    return f"last {text.removeprefix('1 ') if text in ('1 day', '1 week') else text}"
 
 
 def ago(seconds: float, times: int = 1) -> str:
@@ -73,6 +81,16 @@ class Numbers:
         """Where it lies beside something."""
         text = self.plain(abs(value))
         return "level with" if float(text) == 0 else f"{text} {'above' if value > 0 else 'below'}"
+
+
+def shown_parts(told: Explanation) -> list[Part]:
+    """All parts, but what is left open where that is nothing."""
+    numbers = Numbers(told.scale)
+    return [
+        part
+        for part in told.parts
+        if part.name != "unexplained" or any(numbers.adding(added) != NOTHING for added in part.adds)
+    ]
 
 
 def sentences(told: Explanation, context_s: float) -> list[str]:
@@ -119,7 +137,7 @@ def _forecast(told: Explanation, numbers: Numbers, context_s: float) -> str:
     return (
         f"{told.series} is forecast to be {numbers.plain(value)}{interval} at {when}:"
         f" {numbers.beside(value - told.value)} now ({numbers.plain(told.value)}), and"
-        f" {numbers.beside(value - told.level)} its usual level of the last {lasting(context_s)} ({numbers.plain(told.level)})."
+        f" {numbers.beside(value - told.level)} its usual level of the {last(context_s)} ({numbers.plain(told.level)})."
     )
 
 
@@ -144,12 +162,12 @@ def _part(part: Part, at: int, numbers: Numbers) -> str:
 
 
 def _recent(recent: Recent, step_s: float, numbers: Numbers) -> str:
-    span = lasting(recent.slots * step_s)
+    span = last(recent.slots * step_s)
     rose = recent.rise_within
     text = numbers.plain(abs(rose))
     moved = "ended where they began" if float(text) == 0 else f"{'rose' if rose > 0 else 'fell'} by {text}"
-    other = "the same slots a season before" if recent.seasonal else "the rest of the context"
-    return f"The last {span} {moved} and lie on average {numbers.beside(recent.mean - recent.reference)} {other}."
+    other = ago(recent.season_slots * step_s) if recent.season_slots else "the rest of the context"
+    return f"The {span} {moved} and lie on average {numbers.beside(recent.mean - recent.reference)} {other}."
 
 
 def _experts(experts: list[Expert], lead: int, numbers: Numbers) -> str:
