@@ -77,7 +77,7 @@ def test_a_newer_forecast_than_the_saved_state_is_mentioned() -> None:
     series = found()
     _, newest = series.span()
     behind = Found(series.engine, series.series, series.slot_us(newest + 3))
-    assert any("A forecast 3m newer is in Redis already" in note for note in told_forecast(behind, None, 6)[0].notes)
+    assert any("A forecast 3 min newer is in Redis already" in note for note in told_forecast(behind, None, 6)[0].notes)
 
 
 @pytest.mark.parametrize("minutes", [-100_000, 1_000])

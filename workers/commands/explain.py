@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from workers.commands.options import chosen_feed, config_option, feed_option
 
 if TYPE_CHECKING:
     from workers.explaining.message import Explanation
+
+WIDTH = 110
+"""Columns where the output is no terminal."""
 
 
 @click.command("explain")
@@ -105,6 +109,7 @@ def _write(option: str, path: str, text: str) -> None:
 
 
 def _show(told: Explanation) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -113,11 +118,12 @@ def _show(told: Explanation) -> None:
     from workers.explaining.page import leads_shown
     from workers.explaining.words import Numbers, printable, shown_parts
 
-    console, numbers, leads = Console(highlight=False), Numbers(told.scale), leads_shown(told)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    numbers, leads = Numbers(told.scale), leads_shown(told, 4)
     for sentence in told.sentences:
         console.print(escape(printable(sentence)))
-    table = Table(title=f"What adds up to the forecast of {escape(printable(told.series))}")
-    table.add_column("")
+    table = Table(title=f"What adds up to the forecast of {escape(printable(told.series))}", box=SIMPLE)
+    table.add_column("", no_wrap=True)
     for lead in leads:
         table.add_column(f"lead {lead}", justify="right")
     table.add_row("usual level", *(numbers.plain(told.level) for _ in leads))

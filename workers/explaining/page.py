@@ -31,9 +31,9 @@ def render(told: Explanation, line: NDArray[np.float64]) -> str:
     )
 
 
-def leads_shown(told: Explanation) -> list[int]:
+def leads_shown(told: Explanation, most: int = MOST_LEADS) -> list[int]:
     """A few leads, from 1: the first, the last, that of the sentences, and some between."""
-    spread = np.unique(np.linspace(1, told.horizon, min(MOST_LEADS - 1, told.horizon)).round().astype(int)).tolist()
+    spread = np.unique(np.linspace(1, told.horizon, min(most - 1, told.horizon)).round().astype(int)).tolist()
     return sorted({*spread, told.lead})
 
 

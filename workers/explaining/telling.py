@@ -14,7 +14,6 @@ from models.explanation.memory import Memory, memory, reach
 from models.explanation.parts import Attribution
 from stream.errors import InputError
 from stream.messages import AlertMessage, iso, time_us
-from workers.durations import write_duration
 from workers.explaining.drifting import error_change
 from workers.explaining.finding import Found
 from workers.explaining.message import ErrorChange, Expert, Explanation, Gates, Part, Recent
@@ -197,7 +196,7 @@ def _notes(found: Found, made: Made) -> list[str]:
             )
     newest_us = found.slot_us(found.span()[1])
     if found.newest_us is not None and found.newest_us > newest_us:
-        behind = write_duration(found.newest_us - newest_us)
+        behind = lasting((found.newest_us - newest_us) / 1e6)
         notes.append(
             f"A forecast {behind} newer is in Redis already: a worker saves the state that explanations are made from now and then."
         )
