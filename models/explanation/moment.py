@@ -149,7 +149,7 @@ def _before_the_last_step(fleet: Fleet, row: int) -> Floats:
 def _network(forecaster: Forecaster, row: int, back: int, earlier: bool) -> Network:
     fleet = forecaster.fleet
     vectors = fleet.arrays["fleet.weights"][row, :1].astype(np.float64)
-    if earlier:
+    if earlier and fleet.steps[row]:
         vectors = _before_the_last_step(fleet, row)
     weights = unflatten(torch.from_numpy(vectors), fleet.net, fleet.sizes)
     state, steps = torch.zeros(1, 1, fleet.sizes.layers, fleet.net.state_width(fleet.sizes)).double(), 0

@@ -261,3 +261,20 @@ def test_gates_are_spoken_of_only_where_the_network_has_learnt_and_is_heard(
         sum("network's forecast lies within" in sentence or "keep what they saw" in sentence for sentence in made)
         == said
     )
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 30])
+def test_a_series_that_has_just_begun_is_explained_too(length: int) -> None:
+    told, line = told_forecast(found(length=length), None, 6)
+    total = np.full(6, told.level) + np.sum([part.adds for part in told.parts], axis=0)
+    assert total == pytest.approx(told.forecast)
+    assert "is forecast to be" in told.sentences[0]
+    assert picture(told, line).endswith("</svg>")
+
+
+def test_a_sensor_that_stands_still_is_forecast_so_because_nothing_moved() -> None:
+    run = Run(feed(**DAILY))
+    run.feed([record(minute, observation("stuck", minute, 7.0)) for minute in range(100)])
+    told, _ = told_forecast(Found(run.engine, run.engine.resident[HOME]["stuck"], None), None, 6)
+    assert told.forecast == pytest.approx([7.0] * 6, abs=1e-6)
+    assert told.sentences[1] == "Because nothing in what it sees lies away from the usual level."

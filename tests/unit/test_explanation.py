@@ -234,3 +234,12 @@ def test_removing_what_adds_most_moves_the_forecast_thrice_as_much_as_removing_a
         top.append(moved[0])
         random.append(moved[1:].mean())
     assert np.mean(top) > 3 * np.mean(random)
+
+
+@each_policy
+@pytest.mark.parametrize("back", [3, 20])
+def test_older_cutoffs_add_up_under_every_policy(changes: dict[str, Any], back: int) -> None:
+    forecaster = small(changes, 140)
+    at = moment(forecaster, 0, STEP_US, PHASE_US, 139 - back)
+    assert at.newest == wave(140, changes.get("channels", 1))[139 - back, 0]
+    assert np.abs(explain(at).mixture.unexplained).max() < COMPLETE * at.scale[0]
