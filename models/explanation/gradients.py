@@ -20,8 +20,9 @@ from models.explanation.parts import Response
 from models.inputs import INPUT_LIMIT, moves, patches
 
 Floats = NDArray[np.float64]
-NODES = 32
-"""Points of the Gauss-Legendre rule along the way."""
+NODES = (32, 128, 512, 2_048)
+"""Points of the Gauss-Legendre rule along the way: more where a network that saturates leaves more than ``OPEN`` spreads open with fewer."""
+OPEN = 1e-4
 ROOM = 2_000_000
 """Numbers that a layer may hold at once: leads and nodes are taken in parts of this size."""
 
@@ -86,7 +87,8 @@ def response(moment: Moment, network: Network) -> Response:
     base = seen.steps[0].copy()  # [S, F]: the mask stays
     base.reshape(len(base), -1)[:, cells:] = 0.0
     base[:, :cells].reshape(len(base), spec.patch, -1)[..., :-1] = 0.0
-    steps, skip, state = _gradients(network, base, seen.steps[0], seen.skip[0])
+    total = points(moment, network, line[None])[0]
+    still, steps, skip, state = _gradients(network, base, seen, (total - moment.newest) / moment.scale[0])
     unit = float(moment.scale[0])
     gains = np.zeros((spec.horizon, *line.shape))
     slope = steps[..., :cells].reshape(spec.horizon, len(base), spec.patch, -1)[..., :-1] / moment.scale
@@ -95,16 +97,12 @@ def response(moment: Moment, network: Network) -> Response:
     _give(gains[..., :1], skip[..., None] / unit, back, np.zeros_like(back), line[:, :1], moment.scale[:1])
     gains *= unit
     gains[:, 0, 0] += 1.0
-    zero = np.zeros_like(seen.skip[:1])
-    with torch.no_grad():
-        tensors = [torch.from_numpy(one) for one in (base[None, None], zero[None])]
-        still = _medians(network, tensors[0], tensors[1], torch.zeros_like(network.state))[0].numpy()
     return Response(
         gains=gains,
         calendar=unit * (steps[..., cells:] * seen.steps[0, :, cells:]).sum((1, 2)),
         constant=unit * still,
         memory=unit * (state * network.state[0, 0].numpy()).sum((1, 2)),
-        total=points(moment, network, line[None])[0],
+        total=total,
     )
 
 
@@ -121,34 +119,49 @@ def _give(
     np.subtract.at(by_lag, minus, given)
 
 
-def _gradients(network: Network, base: Floats, full: Floats, skip: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean gradients along the way: over steps [H, S, F], skip [H, L] and state [H, layers, W]."""
-    share, weight = (torch.from_numpy(one) for one in np.polynomial.legendre.leggauss(NODES))
+def _gradients(network: Network, base: Floats, seen: Seen, total: Floats) -> list[Floats]:
+    """What is said at the way's beginning, [H], and mean gradients along it: over steps [H, S, F], skip [H, L] and state [H, layers, W].
+
+    ``total`` [H] is what is said at its end.
+    """
+    ends = [torch.from_numpy(one[0]) for one in (seen.steps, seen.skip)] + [network.state[0, 0]]
+    begins = [torch.from_numpy(base), torch.zeros_like(ends[1]), torch.zeros_like(ends[2])]
+    with torch.no_grad():
+        still = _medians(network, *(one[None, None] for one in begins))[0].numpy()
+    found: list[Floats] = []
+    for nodes in NODES:
+        found = _along(network, begins, ends, nodes)
+        moved = [(gradient * (end - begin).numpy()) for gradient, begin, end in zip(found, begins, ends, strict=True)]
+        if np.abs(total - still - sum(one.reshape(len(total), -1).sum(1) for one in moved)).max() <= OPEN:
+            break
+    return [still, *found]
+
+
+def _along(network: Network, begins: list[Tensor], ends: list[Tensor], nodes: int) -> list[Floats]:
+    """Mean gradients along the way with so many nodes."""
+    share, weight = (torch.from_numpy(one) for one in np.polynomial.legendre.leggauss(nodes))
     share, weight = (share + 1) / 2, weight / 2
-    inputs = [torch.from_numpy(one) for one in (full, skip)] + [network.state[0, 0]]
-    begins = [torch.from_numpy(base), torch.zeros_like(inputs[1]), torch.zeros_like(inputs[2])]
     made: list[list[Tensor]] = [[], [], []]
-    for leads in _parts(network, len(full)):
-        runs = len(leads) * NODES
+    for leads in _parts(network, len(ends[0]), nodes):
+        runs = len(leads) * nodes
         points_ = []
-        for begin, end in zip(begins, inputs, strict=True):
+        for begin, end in zip(begins, ends, strict=True):
             way = begin + share.view(-1, *[1] * end.ndim) * (end - begin)
             points_.append(way.repeat(len(leads), *[1] * end.ndim)[None].requires_grad_(True))
         said = _medians(network, *points_)
-        asked = torch.tensor(leads).repeat_interleave(NODES)
+        asked = torch.tensor(leads).repeat_interleave(nodes)
         found = torch.autograd.grad(
             said[torch.arange(runs), asked].sum(), points_, allow_unused=True, materialize_grads=True
         )
         for place, (gradient, point) in enumerate(zip(found, points_, strict=True)):
-            by_node = gradient[0].reshape(len(leads), NODES, *point.shape[2:])
+            by_node = gradient[0].reshape(len(leads), nodes, *point.shape[2:])
             made[place].append(torch.einsum("hk...,k->h...", by_node, weight))
-    steps, skips, states = (torch.cat(parts).detach().numpy() for parts in made)
-    return steps, skips, states
+    return [torch.cat(parts).numpy() for parts in made]
 
 
-def _parts(network: Network, steps: int) -> Iterator[list[int]]:
+def _parts(network: Network, steps: int, nodes: int) -> Iterator[list[int]]:
     sizes = network.sizes
-    most = max(1, ROOM // (NODES * steps * 4 * sizes.hidden * sizes.layers))
+    most = max(1, ROOM // (nodes * steps * 4 * sizes.hidden * sizes.layers))
     for first in range(0, sizes.horizon, most):
         yield list(range(first, min(first + most, sizes.horizon)))
 

@@ -67,11 +67,9 @@ def memory(moment: Moment) -> Memory | None:
 
 
 def reach(network: Attribution, lead: int) -> int:
-    """Slots, the newest being 1, within which half of what moves the network's forecast of ``lead``, from 1, away from the newest value lies:
-    the truth about how far it looks back, whatever its gates say."""
-    gains = network.gains[lead - 1].copy()
-    gains[0, 0] -= 1.0
-    size = np.abs(gains).sum(1).cumsum()
+    """Slots, the newest being 1, within which half of all gains on the network's forecast of ``lead``, from 1, lie: the truth about how far
+    it looks back, whatever its gates say. A network that says the last value has 1."""
+    size = np.abs(network.gains[lead - 1]).sum(1).cumsum()
     return int(np.searchsorted(size, size[-1] / 2)) + 1
 
 

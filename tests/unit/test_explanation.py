@@ -178,9 +178,10 @@ def test_the_reach_is_where_half_of_what_moves_the_network_lies() -> None:
     made = explain(newest(small({}, 300)))
     network = made.experts["network"]
     slots = reach(network, 3)
-    away = np.abs(network.gains[2])
-    away[0, 0] = abs(network.gains[2, 0, 0] - 1.0)
-    assert away[:slots].sum() >= 0.5 * away.sum() > away[: slots - 1].sum()
+    size = np.abs(network.gains[2])
+    assert size[:slots].sum() >= 0.5 * size.sum() > size[: slots - 1].sum()
+    assert reach(made.experts["last-value"], 3) == 1
+    assert reach(made.experts["seasonal-naive"], 1) == 12
 
 
 def driven(lag: int, length: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -243,3 +244,12 @@ def test_older_cutoffs_add_up_under_every_policy(changes: dict[str, Any], back: 
     at = moment(forecaster, 0, STEP_US, PHASE_US, 139 - back)
     assert at.newest == wave(140, changes.get("channels", 1))[139 - back, 0]
     assert np.abs(explain(at).mixture.unexplained).max() < COMPLETE * at.scale[0]
+
+
+def test_a_network_that_saturates_leaves_nothing_open_either() -> None:
+    at = newest(small({}))
+    assert at.network is not None
+    for name in ("input", "hidden"):
+        at.network.weights[name].mul_(40.0)
+    made = explain(at)
+    assert np.abs(made.experts["network"].unexplained).max() < COMPLETE * at.scale[0]

@@ -191,8 +191,8 @@ def _notes(found: Found, made: Made) -> list[str]:
             )
         else:
             notes.append(
-                f"Computed anew, the forecast lies up to {away:.2g} spreads from the one that was published: late observations were"
-                " filled in, or a carried state was made by earlier weights."
+                f"Computed anew, the forecast lies up to {away:.2g} spreads from the one that was published: since then late observations"
+                " were filled in or the models were told to adapt, or a carried state was made by earlier weights."
             )
     newest_us = found.slot_us(found.span()[1])
     if found.newest_us is not None and found.newest_us > newest_us:
