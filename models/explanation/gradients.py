@@ -20,7 +20,7 @@ from models.explanation.parts import Response
 from models.inputs import INPUT_LIMIT, moves, patches
 
 Floats = NDArray[np.float64]
-NODES = (32, 128, 512, 2_048)
+NODES = (32, 128, 512)
 """Points of the Gauss-Legendre rule along the way: more where a network that saturates leaves more than ``OPEN`` spreads open with fewer."""
 OPEN = 1e-4
 ROOM = 2_000_000

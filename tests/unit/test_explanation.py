@@ -249,7 +249,7 @@ def test_older_cutoffs_add_up_under_every_policy(changes: dict[str, Any], back: 
 def test_a_network_that_saturates_leaves_nothing_open_either() -> None:
     at = newest(small({}))
     assert at.network is not None
-    for name in ("input", "hidden"):
-        at.network.weights[name].mul_(40.0)
+    at.network.weights["input"].mul_(200.0)
+    at.network.weights["head"].mul_(20.0)
     made = explain(at)
     assert np.abs(made.experts["network"].unexplained).max() < COMPLETE * at.scale[0]
