@@ -68,6 +68,15 @@ class Keys:
     ``{ns}:alerts``                        stream     one entry per AlertMessage, all feeds
     ``{ns}:alerts:open``                   hash       fingerprint -> AlertMessage that is firing
     ``{ns}:alerts:live``                   channel    AlertMessage, all feeds
+    ``{ns}:seen:{name}``                   sorted set message ids that the subscription has acknowledged -> when, in ms
+    ``{ns}:silences``                      hash       id -> Silence (JSON)
+    ``{ns}:relay:{target}``                hash       how deliveries to the target went
+    ``{ns}:relay-told:{target}``           hash       fingerprint -> AlertMessage that the target holds for firing
+    ``{ns}:relay-muted:{target}``          hash       fingerprint -> AlertMessage that fires and was silenced
+    ``{ns}:relay-lost:{target}``           hash       fingerprint -> id of the letter that holds its firing
+    ``{ns}:relay-sending:{target}``        string     the notification that is on its way (JSON)
+    ``{ns}:relay-letters:{target}``        stream     notifications that could not be delivered
+    ``{ns}:relay-replay:{target}``         list       ids of letters to be sent again
     ``{ns}:partition:{topic}:{partition}`` hash       ``epoch``, ``offset``, ``complete``, ``thin``, ``owner``, ``updated``
     ``{ns}:state:{topic}:{partition}:{feed}``  hash   series -> state, opaque bytes
     ``{ns}:models:{feed}``                 hash       version -> manifest (JSON)
@@ -120,6 +129,18 @@ class Keys:
     @property
     def alerts_live(self) -> str:
         return f"{self.namespace}:alerts:live"
+
+    def seen(self, subscription: str) -> str:
+        return f"{self.namespace}:seen:{check_name(subscription, 'subscription')}"
+
+    @property
+    def silences(self) -> str:
+        return f"{self.namespace}:silences"
+
+    def relay(self, target: str, part: str = "") -> str:
+        """``part``: what of the target, one of the names above; the hash of its deliveries without."""
+        kind = f"relay-{check_name(part, 'part')}" if part else "relay"
+        return f"{self.namespace}:{kind}:{check_name(target, 'target')}"
 
     def partition(self, topic: str, partition: int) -> str:
         return f"{self.namespace}:partition:{check_topic(topic)}:{partition:d}"

@@ -34,8 +34,9 @@ calls = st.one_of(
     st.tuples(st.just("partition"), topics, partitions),
     st.tuples(st.just("state"), topics, partitions, feeds),
     st.tuples(st.just("worker"), hostile),
-    st.tuples(st.sampled_from(["lease", "lease_fence"]), feeds),
-    st.tuples(st.sampled_from(["alerts", "alerts_open", "alerts_live", "workers"])),
+    st.tuples(st.sampled_from(["lease", "lease_fence", "seen", "relay"]), feeds),
+    st.tuples(st.just("relay"), feeds, st.sampled_from(["told", "muted", "lost", "sending", "letters", "replay"])),
+    st.tuples(st.sampled_from(["alerts", "alerts_open", "alerts_live", "workers", "silences"])),
 )
 
 
