@@ -25,7 +25,7 @@ setup: $(STAMP) ## create .venv with all that Tidecast needs (again only when wh
 $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard models/kernel/* models/observer/* stream/native/*) .ci/setup
 	@.ci/setup $(VENV) $(STAMP)
 
-services: setup ## fetch a real Redis and a real Kafka for the tests where that is possible
+services: setup ## fetch a real Redis, Kafka and Alertmanager for the tests where that is possible
 	@.ci/services $(BIN)/python
 
 demo: setup ## everything at once on this machine: broker, Redis, a feed, a worker and a live view
