@@ -72,8 +72,8 @@ class Keys:
     ``{ns}:silences``                      hash       id -> Silence (JSON)
     ``{ns}:relay:{target}``                hash       how deliveries to the target went
     ``{ns}:relay-told:{target}``           hash       fingerprint -> AlertMessage that the target holds for firing
-    ``{ns}:relay-muted:{target}``          hash       fingerprint -> AlertMessage that fires and was silenced
-    ``{ns}:relay-lost:{target}``           hash       fingerprint -> id of the letter that holds its firing
+    ``{ns}:relay-waiting:{target}``        hash       fingerprint -> AlertMessage that was silenced, or was missed
+    ``{ns}:relay-lost:{target}``           hash       fingerprint -> 1, where a letter holds its firing
     ``{ns}:relay-sending:{target}``        string     the notification that is on its way (JSON)
     ``{ns}:relay-letters:{target}``        stream     notifications that could not be delivered
     ``{ns}:relay-replay:{target}``         list       ids of letters to be sent again

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
-from typing import Any, Literal, cast
-
-from pydantic_core import core_schema
+from typing import Literal, cast
 
 from stream.errors import ConfigurationError
 from stream.messages import AlertMessage
@@ -89,22 +87,3 @@ class Matchers:
     def texts(self) -> list[str]:
         """What ``parse`` takes."""
         return [str(matcher) for matcher in self.every]
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Callable[[Any], Any]) -> Any:
-        """In settings and in JSON: a list of texts."""
-
-        def read(texts: list[str]) -> Matchers:
-            try:
-                return cls.parse(texts)
-            except ConfigurationError as error:
-                raise ValueError(str(error)) from None
-
-        texts = core_schema.list_schema(core_schema.str_schema())
-        return core_schema.json_or_python_schema(
-            json_schema=core_schema.no_info_after_validator_function(read, texts),
-            python_schema=core_schema.union_schema(
-                [core_schema.is_instance_schema(cls), core_schema.no_info_after_validator_function(read, texts)]
-            ),
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda found: found.texts()),
-        )

@@ -22,6 +22,8 @@ VERBS = {
     "forecast": ("workers.commands.forecast", "Show the latest forecast of a series."),
     "explain": ("workers.commands.explain", "Say why a series is forecast as it is, or why it raised an alert."),
     "alerts": ("workers.commands.alerts", "List alerts, or follow them as they come."),
+    "relay": ("workers.commands.relay", "Deliver alerts to webhooks, PagerDuty, Alertmanager, Kafka."),
+    "silence": ("workers.commands.silence", "Keep alerts from being delivered for a while."),
     "check": ("workers.commands.check", "Check a configuration without running anything."),
     "topics": ("workers.commands.topics", "Create the topics that the configuration names."),
 }

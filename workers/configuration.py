@@ -15,7 +15,17 @@ from workers.settings import Settings
 
 PREFIX = "TIDECAST_"
 DEFAULT_FILE = "tidecast.yaml"
-SECRET_NAMES = {"url", "sasl_plain_password", "ssl_password", "signing_key", "read_token", "operate_token"}
+SECRET_NAMES = {
+    "url",
+    "sasl_plain_password",
+    "ssl_password",
+    "signing_key",
+    "read_token",
+    "operate_token",
+    "routing_key",
+    "hmac_key",
+    "authorization",
+}
 RESERVED = {"TIDECAST_CONFIG", "TIDECAST_LOG", "TIDECAST_TEST_CACHE", "TIDECAST_WHEEL"}
 """Variables with the prefix that are not settings."""
 

@@ -10,16 +10,12 @@ from models.spec import EXPERTS, ModelSpec
 from stream.fields import FieldMapping, Limits
 from stream.kafka_clients import Client
 from workers.durations import Duration, parse_duration
+from workers.relay.settings import RelaySettings
+from workers.section import Section
 
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 SECRETS = ("sasl_plain_password", "ssl_password")
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown fields are errors, since a misspelt one would be ignored in silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KafkaSettings(BaseModel):
@@ -232,6 +228,7 @@ class Settings(Section):
     feeds: Annotated[list[FeedSettings], Field(min_length=1)]
     worker: WorkerSettings = WorkerSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    relay: RelaySettings = RelaySettings()
     dead_letters: Topic = "tidecast.dead-letters"
     signing_key: SecretStr | None = None
 

@@ -223,6 +223,28 @@ for alert in subscribe("pager", sys.argv[1], namespace=sys.argv[2], consumer="de
 """
 
 
+def test_the_reader_in_the_docs_reads(redis_url: str, namespace: str, raised: Raiser, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    snippet = page.split("```python\n")[1].split("```")[0]
+    assert len(snippet.splitlines()) == 4
+    snippet = snippet.replace("redis://127.0.0.1:6379/0", redis_url).replace('"tidecast"', repr(namespace))
+    raised(alert("pump-3"), alert("quiet", severity="info"), alert("pump-3", "resolved"))
+    seen = tmp_path / "seen"
+    with seen.open("wb") as output:
+        reader = subprocess.Popen(
+            [sys.executable, "-u", "-c", snippet], env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output
+        )
+    try:
+        until(lambda: seen.read_text().count("\n") == 2, "it has read")
+    finally:
+        reader.kill()
+        reader.wait()
+    assert [line.split()[:2] for line in seen.read_text().splitlines()] == [
+        ["firing", "pump-3"],
+        ["resolved", "pump-3"],
+    ]
+
+
 def start_reader(url: str, namespace: str, seen: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", READER, url, namespace, str(seen)], env=os.environ | {"PYTHONPATH": str(ROOT)}

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
-OURS = ("topics", "worker", "scheduler", "dashboard")
+OURS = ("topics", "worker", "scheduler", "dashboard", "relay")
 
 
 def test_the_services_are_all_there() -> None:

@@ -116,11 +116,26 @@ def test_configurations_in_the_docs_are_good(page: Path, tmp_path: Path) -> None
             continue
         entries = yaml.safe_load(block)
         assert set(entries) <= set(Settings.model_fields), f"no settings of ours: {block}"
+        for secret in re.findall(r"/run/secrets/([\w-]+)", block):
+            (tmp_path / secret).write_text("secret", encoding="utf-8")
+        feeds = "" if "feeds" in entries else "feeds: [{name: any, topics: [any]}]\n"
         file = tmp_path / "tidecast.yaml"
-        file.write_text(
-            block if "feeds" in entries else block + "feeds: [{name: any, topics: [any]}]\n", encoding="utf-8"
-        )
+        file.write_text(block.replace("/run/secrets", str(tmp_path)) + feeds, encoding="utf-8")
         load(file, {})
+
+
+def test_the_check_of_a_signature_in_the_docs_tells_what_is_genuine() -> None:
+    import time
+
+    from stream.signature import sign
+
+    snippet = next(block for language, block in fences(ROOT / "docs/alerts.md") if "def genuine" in block)
+    names: dict[str, Any] = {}
+    exec(snippet, names)  # noqa: S102 - our own page
+    now = int(time.time())
+    assert names["genuine"]("key", b"body", sign("key", b"body", now))
+    assert not names["genuine"]("key", b"other", sign("key", b"body", now))
+    assert not names["genuine"]("key", b"body", sign("key", b"body", now - 600))
 
 
 def test_the_variables_in_the_docs_are_settings(tmp_path: Path) -> None:

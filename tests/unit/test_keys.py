@@ -35,7 +35,7 @@ calls = st.one_of(
     st.tuples(st.just("state"), topics, partitions, feeds),
     st.tuples(st.just("worker"), hostile),
     st.tuples(st.sampled_from(["lease", "lease_fence", "seen", "relay"]), feeds),
-    st.tuples(st.just("relay"), feeds, st.sampled_from(["told", "muted", "lost", "sending", "letters", "replay"])),
+    st.tuples(st.just("relay"), feeds, st.sampled_from(["told", "waiting", "lost", "sending", "letters", "replay"])),
     st.tuples(st.sampled_from(["alerts", "alerts_open", "alerts_live", "workers", "silences"])),
 )
 

@@ -25,3 +25,5 @@ def command(file: str | None, config: str | None) -> None:
             f"  {feed.name}: topics {', '.join(feed.topics)}; step {step}, context {feed.context}, horizon {feed.horizon};"
             f" {feed.model.architecture} with {feed.model.hidden} units"
         )
+    for target in settings.relay.targets:
+        click.echo(f"  relay to {target.name}: {target.type}, {', '.join(target.match) or 'every alert'}")
