@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -337,3 +338,65 @@ def test_only_what_a_target_wants_reaches_it(
         until(lambda: len(there.received) == 1, "one")
         assert relay.stop() == 0
     assert there.ids() == ["print-b-firing"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_loses_nothing_and_repeats_only_under_the_same_id(
+    setting: Callable[..., Setting], receiver: Callable[..., Receiver]
+) -> None:
+    """Two targets, one alone and one grouped, that fail now and then; 80 incidents begin and end while relays are killed."""
+    chance = random.Random(7)
+
+    def answer(_: Received) -> Answer:
+        return Answer(drop=True) if chance.random() < 0.1 else Answer(503 if chance.random() < 0.1 else 200)
+
+    alone, together = receiver(answer), receiver(answer)
+    grouped = {"group_by": ["kind"], "group_wait": "100ms", "group_interval": "200ms", "attempts": 100}
+    place = setting(cloud(alone, attempts=100), {"name": "web", "type": "webhook", "url": together.url, **grouped})
+    sent = []
+    with place.relay():
+        until(place.started, "started")
+        until(lambda: place.started("web"), "started")
+    for number in range(80):
+        sent += [
+            alert(f"s{number}", kind=f"kind-{number % 3}"),
+            alert(f"s{number}", "resolved", kind=f"kind-{number % 3}"),
+        ]
+    # Each incident's end comes after its beginning, with others in between.
+    order = sorted(range(160), key=lambda place: (place // 2 + (chance.random() * 20 if place % 2 else 0), place))
+    queue = [sent[place] for place in order]
+    for _ in range(4):
+        before = len(alone.received)
+        with place.relay() as relay:
+            for _ in range(40):
+                place.raised(queue.pop(0))
+                time.sleep(chance.random() * 0.03)
+            until(lambda before=before: len(alone.received) > before + chance.randint(1, 30), "it delivers")  # type: ignore[misc]
+            relay.kill()
+    every = {one.id for one in sent}
+
+    def web() -> list[str]:
+        first = {one.headers["Tidecast-Id"]: one for one in list(together.received)}
+        return [found["annotations"]["id"] for one in first.values() for found in one.json["alerts"]]
+
+    with place.relay() as relay:
+        until(lambda: set(alone.ids()) == every and set(web()) == every, "everything has arrived")
+        until(
+            lambda: (
+                not place.client.exists(f"{place.namespace}:relay-sending:ops", f"{place.namespace}:relay-sending:web")
+            ),
+            "and is written down",
+        )
+        assert relay.stop() == 0
+    assert sorted(web()) == sorted(every), "no transition is in two notifications"
+    for found in (unique(alone.ids()), web()):
+        for number in range(80):
+            assert found.index(f"print-s{number}-firing") < found.index(f"print-s{number}-resolved")
+    for seen in (alone, together):
+        bodies: dict[str, set[bytes]] = {}
+        for one in seen.received:
+            bodies.setdefault(one.headers["Tidecast-Id"], set()).add(one.body)
+        assert all(len(same) == 1 for same in bodies.values())
+    for name in ("ops", "web"):
+        assert place.client.xpending(f"{place.namespace}:alerts", f"relay.{name}")["pending"] == 0
+    assert place.tidecast("relay", "letters") == ""
