@@ -50,7 +50,12 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    # Whoever sent it was killed in the middle of it.
+                    self.close_connection = True
+                    return
                 one = Received(self.path, dict(self.headers.items()), body)
                 receiver.received.append(one)
                 receiver._answer(self, answer(one))

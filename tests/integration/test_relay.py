@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import time
@@ -350,7 +351,11 @@ def test_killed_at_random_moments_it_loses_nothing_and_repeats_only_under_the_sa
     def answer(_: Received) -> Answer:
         return Answer(drop=True) if chance.random() < 0.1 else Answer(503 if chance.random() < 0.1 else 200)
 
-    alone, together = receiver(answer), receiver(answer)
+    def slow_answer(one: Received) -> Answer:
+        # Most kills come while an attempt waits for its answer.
+        return dataclasses.replace(answer(one), after_s=0.3)
+
+    alone, together = receiver(answer), receiver(slow_answer)
     grouped = {"group_by": ["kind"], "group_wait": "100ms", "group_interval": "200ms", "attempts": 100}
     place = setting(cloud(alone, attempts=100), {"name": "web", "type": "webhook", "url": together.url, **grouped})
     sent = []
@@ -396,7 +401,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_repeats_only_under_the_sa
         bodies: dict[str, set[bytes]] = {}
         for one in seen.received:
             bodies.setdefault(one.headers["Tidecast-Id"], set()).add(one.body)
-        assert all(len(same) == 1 for same in bodies.values())
+        assert not [same for same in bodies.values() if len(same) > 1]
     for name in ("ops", "web"):
         assert place.client.xpending(f"{place.namespace}:alerts", f"relay.{name}")["pending"] == 0
     assert place.tidecast("relay", "letters") == ""
