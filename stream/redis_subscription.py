@@ -59,6 +59,8 @@ class Entry:
 
     id: str
     alert: AlertMessage | None
+    cut: bool = False
+    """Whether it was cut from the stream after it was handed out and before it was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,9 @@ class Missed:
     count: int | None
     """How many; None where Redis does not tell (before Redis 7, or after it lost its memory)."""
     after: str
-    """Id of the last entry that was read before."""
+    """Id of the last entry that was read before them, or of the first of them."""
     until: str
-    """Id of the first entry that is still there."""
+    """Id of the first entry after them that is still there, or of the last of them."""
 
     def __str__(self) -> str:
         count = "an unknown number of" if self.count is None else self.count
@@ -173,6 +175,17 @@ class AlertGroup:
             pipe.zadd(self._seen, dict.fromkeys(ids, time.time_ns() // 1_000_000))
             pipe.zremrangebyrank(self._seen, 0, -SEEN_MAX - 1)
 
+    def behind(self) -> int | None:
+        """How many entries are yet to be read or acknowledged; None where Redis does not tell (before 7)."""
+        with service_errors(f"subscription {self.name}"):
+            if not self._client.exists(self.keys.alerts):
+                return 0
+            groups = self._client.xinfo_groups(self.keys.alerts)
+        mine = next((one for one in groups if one["name"] == self.name.encode()), None)
+        if mine is None or mine.get("lag") is None:
+            return 0 if mine is None else None
+        return int(mine["lag"]) + int(mine["pending"])
+
     def leave(self) -> None:
         """Strike this consumer off the group, where it has nothing left to acknowledge."""
         with service_errors(f"subscription {self.name}: leaving"):
@@ -195,12 +208,12 @@ class AlertGroup:
         return [entry for _, entries in _streams(reply) for entry in self._parsed(entries)]
 
     def _parsed(self, entries: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
-        return [Entry(entry.decode(), self._alert(entry, fields)) for entry, fields in entries]
+        return [
+            Entry(entry.decode(), self._alert(entry, fields) if fields else None, not fields)
+            for entry, fields in entries
+        ]
 
-    def _alert(self, entry: bytes, fields: dict[bytes, bytes] | None) -> AlertMessage | None:
-        if not fields:
-            _log.warning("alert %s was cut from the stream before it was acknowledged", entry.decode())
-            return None
+    def _alert(self, entry: bytes, fields: dict[bytes, bytes]) -> AlertMessage | None:
         try:
             return AlertMessage.model_validate_json(fields.get(b"alert", b""))
         except ValidationError as error:

@@ -28,9 +28,11 @@ class Silence(BaseModel):
     @model_validator(mode="after")
     def _can_be(self) -> Silence:
         try:
-            Matchers.parse(self.match)
+            matchers = Matchers.parse(self.match)
         except ConfigurationError as error:
             raise ValueError(str(error)) from None
+        if any(matcher.field == "status" for matcher in matchers.every):
+            raise ValueError("status is not for silences: they keep beginnings from being told")
         if self.until < self.starts:
             raise ValueError("a silence cannot end before it starts")
         return self

@@ -176,6 +176,8 @@ class Subscription:
         seen = self._group.seen([entry.alert.id for entry in entries if entry.alert is not None])
         waiting = {entry.alert.id: entry for entry in self._arrived if entry.alert is not None}
         skipped: list[Entry] = []
+        if cut := [entry.id for entry in entries if entry.cut]:
+            self._tell(Missed(len(cut), cut[0], cut[-1]))
         for entry in entries:
             alert = entry.alert
             if alert is None:

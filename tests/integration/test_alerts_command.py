@@ -102,6 +102,7 @@ def test_following_begins_with_what_fires_and_goes_on(raised: Raiser, config: Pa
         ["series=x", "--until", "2020-01-01"],
         ["series=x", "--until", "tomorrow"],
         ["colour=red", "--for", "1h"],
+        ["status=resolved", "--for", "1h"],
         ["--for", "1h"],
     ],
 )

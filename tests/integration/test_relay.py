@@ -328,6 +328,28 @@ def test_what_was_cut_from_the_stream_is_made_up_for_from_what_is_open(
     assert set(there.ids()[2:]) == {"print-a-resolved", "print-c-firing", "print-e-firing"}
 
 
+def test_what_was_read_and_cut_before_it_was_delivered_is_made_up_for_too(
+    setting: Callable[..., Setting], receiver: Callable[..., Receiver]
+) -> None:
+    down = True
+    there = receiver(lambda one: Answer(503 if down and b"print-first" not in one.body else 200))
+    place = setting(cloud(there, attempts=1000))
+    with place.relay() as relay:
+        until(place.started, "started")
+        place.raised(alert("first"))
+        until(lambda: len(there.received) == 1, "one is delivered")
+        place.raised(alert("a"), alert("b"), alert("c"), alert("c", "resolved"), alert("first", "resolved"))
+        until(lambda: len(there.received) > 2, "it is tried")
+        until(lambda: place.client.xpending(f"{place.namespace}:alerts", "relay.ops")["pending"] == 5, "all are read")
+        relay.kill()
+    place.client.xtrim(f"{place.namespace}:alerts", maxlen=0, approximate=False)
+    down = False
+    with place.relay() as relay:
+        until(lambda: {"print-a-firing", "print-b-firing", "print-first-resolved"} <= set(there.ids()), "what matters")
+        until(lambda: "behind 0, firing there 2" in place.tidecast("relay", "status"), "all is settled")
+        assert relay.stop() == 0
+
+
 def test_only_what_a_target_wants_reaches_it(
     setting: Callable[..., Setting], receiver: Callable[..., Receiver]
 ) -> None:
@@ -336,9 +358,10 @@ def test_only_what_a_target_wants_reaches_it(
     with place.relay() as relay:
         until(place.started, "started")
         place.raised(alert("a"), alert("test-1", severity="critical"), alert("b", severity="critical"))
-        until(lambda: len(there.received) == 1, "one")
+        place.raised(alert("a", "resolved"), alert("b", "resolved", severity="info"))
+        until(lambda: len(there.received) == 2, "one, and its end, though it is less severe by now")
         assert relay.stop() == 0
-    assert there.ids() == ["print-b-firing"]
+    assert there.ids() == ["print-b-firing", "print-b-resolved"]
 
 
 @pytest.mark.slow

@@ -136,6 +136,19 @@ def test_what_was_cut_off_is_told_with_its_number(
     assert [one.count for one in told] == [7, 2]
 
 
+def test_what_was_cut_off_before_it_was_acknowledged_is_told_too(
+    redis_url: str, namespace: str, raised: Raiser
+) -> None:
+    raised(alert("a"), alert("b"), alert("c"))
+    with reading(redis_url, namespace, ack="manual", consumer="desk") as subscription:
+        assert len(list(subscription)) == 3
+    redis.Redis.from_url(redis_url).xtrim(f"{namespace}:alerts", maxlen=1, approximate=False)
+    with reading(redis_url, namespace, ack="manual", consumer="desk") as subscription:
+        assert ids(list(subscription)) == ["c-firing"]
+        assert subscription.missed is not None
+        assert subscription.missed.count == 2
+
+
 def test_trimming_what_was_read_is_no_loss(redis_url: str, namespace: str, raised: Raiser) -> None:
     raised(*(alert(f"s{number}") for number in range(10)))
     with reading(redis_url, namespace) as subscription:

@@ -35,6 +35,7 @@ def webhook(**more: Any) -> dict[str, Any]:
         (webhook(topic="t"), "topic is for"),
         (webhook(routing_key="k"), "routing_key is for"),
         (webhook(match=["colour=red"]), "there is no field"),
+        (webhook(match=["status=firing"]), "told its end"),
         (webhook(group_by=["series"]), "input should be"),
         (webhook(authorization=f"Bearer {SECRET}\nX-Other: 1"), "characters that cannot be sent"),
         (webhook(hmac_key={"file": "/nowhere/at/all"}), "file of the secret cannot be read"),

@@ -40,7 +40,8 @@ def command(context: click.Context, config: str | None) -> None:
     from workers import logs
     from workers.configuration import load
     from workers.relay.delivery import Delivery, HttpDelivery, TopicDelivery
-    from workers.relay.lane import GROUP, Lane
+    from workers.relay.lane import Lane
+    from workers.relay.notification import GROUP
     from workers.relay.running import Relay, log
     from workers.relay.settings import TargetSettings
 
@@ -91,11 +92,16 @@ def status(config: str | None, as_json: bool) -> None:
     """Show how deliveries to each target go."""
     import orjson
 
+    from stream.redis_connect import connect
+    from stream.redis_subscription import AlertGroup
     from workers.configuration import load
+    from workers.relay.notification import GROUP
 
     settings = load(config)
     for target in settings.relay.targets:
         state = _state(settings, target.name)
+        client = connect(settings.redis.url.get_secret_value())
+        behind = AlertGroup(client, settings.namespace, f"{GROUP}{target.name}", "relay").behind()
         fields = {name: value.decode() for name, value in state.fields().items()}
         counts = ("delivered", "silenced", "held_back", "untold", "failed_attempts", "letters", "missed")
         shown = {name: int(fields.get(name, 0)) for name in counts}
@@ -113,7 +119,8 @@ def status(config: str | None, as_json: bool) -> None:
         mark = click.style("failing", fg="red") if failing else click.style("ok", fg="green")
         click.echo(f"{target.name} ({target.type}): {mark}" + (f", {printable(failing)}" if failing else ""))
         click.echo(
-            f"  firing there {told['firing']}, waiting {told['waiting']}, last delivery {fields.get('delivered_at', 'never')}"
+            f"  behind {'?' if behind is None else behind}, firing there {told['firing']}, waiting {told['waiting']},"
+            f" last delivery {fields.get('delivered_at', 'never')}"
         )
         click.echo("  " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in shown.items()))
 

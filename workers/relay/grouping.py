@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,12 +47,17 @@ class Groups:
         self._ids: set[str] = set()
         # Fingerprint -> the group that it waits in: what follows joins it, also when its severity has changed meanwhile.
         self._place: dict[str, Labels] = {}
+        self._waiting: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._ids
+
+    def concerns(self, fingerprint: str) -> bool:
+        """Whether a transition of this alert waits."""
+        return fingerprint in self._waiting
 
     @property
     def room(self) -> int:
@@ -62,6 +67,7 @@ class Groups:
     def add(self, item: Item, now_s: float) -> None:
         """Let it wait. Its id must not be waiting already."""
         self._ids.add(item.alert.id)
+        self._waiting[item.alert.fingerprint] += 1
         if not self.group_by:
             self._line.append(item)
             return
@@ -92,9 +98,12 @@ class Groups:
             items = self._groups.pop(labels).items
             self._told_s = {one: then for one, then in self._told_s.items() if then + self.interval_s > now_s}
             self._told_s[labels] = now_s
-            for item in items:
+        for item in items:
+            self._ids.discard(item.alert.id)
+            self._waiting[item.alert.fingerprint] -= 1
+            if not self._waiting[item.alert.fingerprint]:
+                del self._waiting[item.alert.fingerprint]
                 self._place.pop(item.alert.fingerprint, None)
-        self._ids.difference_update(item.alert.id for item in items)
         return dict(labels), items
 
     def clear(self) -> None:
@@ -103,6 +112,7 @@ class Groups:
         self._groups.clear()
         self._ids.clear()
         self._place.clear()
+        self._waiting.clear()
 
 
 class RateLimit:

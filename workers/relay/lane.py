@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -22,22 +23,19 @@ from stream.messages import AlertMessage
 from stream.redis_reader import RedisReader
 from stream.redis_relay import Known, Settlement, TargetState, read_state
 from stream.redis_silences import SilenceBook
-from stream.redis_subscription import AlertGroup, Entry
-from stream.silences import Silence
+from stream.redis_subscription import AlertGroup
 from workers.durations import write_duration
 from workers.relay import endings
-from workers.relay.delivery import TOGETHER, Delivery, Outcome
-from workers.relay.grouping import Groups, Item, RateLimit
+from workers.relay.delivery import Delivery, Outcome
+from workers.relay.grouping import Item, RateLimit
+from workers.relay.intake import Intake
 from workers.relay.notification import HELD_BACK, Notification, notification_id
 from workers.relay.settings import TargetSettings
 from workers.relay.sorting import HeldBack, held_back_fingerprint, held_from, resolved, sort_out, summary
 
 log = structlog.get_logger()
 
-GROUP = "relay."
-"""Before the target's name, the name of its subscription."""
 _LONGEST_WAIT_S = 1.0
-_REVIEW_S = 1.0
 
 
 class Lane:
@@ -56,23 +54,16 @@ class Lane:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.target, self.namespace = target, namespace
-        self.group, self.state, self.silences, self.reader = group, state, silences, reader
+        self.group, self.state = group, state
         self.delivery, self.clock = delivery, clock
-        self.matchers = target.matchers
+        self.intake = Intake(target, group, state, silences, reader, clock)
         self.limit = RateLimit(target.rate_limit, target.rate_period / 1e6)
-        batched = target.type in ("alertmanager", "kafka")
-        self.groups = Groups(
-            target.group_by,
-            target.group_wait / 1e6,
-            target.group_interval / 1e6,
-            most=target.backlog,
-            together=TOGETHER if batched else 1,
-        )
         self.held = HeldBack()
         self.summary_s = 0.0
         self.sending: Notification | None = None
         self._loaded = False
-        self._next_try_s = self._reviewed_s = self._reminded_s = 0.0
+        # By the monotonic clock, which nobody sets: when to try again, and when to remind.
+        self._next_try_s = self._remind_s = 0.0
         self._failing = False
 
     def run(self, stopping: threading.Event, allowed: Callable[[], bool]) -> None:
@@ -88,31 +79,29 @@ class Lane:
                 log.error("a service does not answer, trying again", target=self.target.name, reason=_reason(error))
                 stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
                 pause = min(2 * pause, 15.0)
-        self.delivery.close()
+        with suppress(ServiceError):
+            self.delivery.close()
 
     def step(self) -> None:
         """Send what is due, or wait a little for something to come. ServiceError when Redis fails."""
         if not self._loaded:
             self._load()
-        now = self.clock()
-        self.limit.refill(now)
-        if now - self._reviewed_s >= _REVIEW_S or now < self._reviewed_s:
-            self._reviewed_s = now
-            self._review(now)
+        now = time.monotonic()
+        self.limit.refill(self.clock())
+        self.intake.review(self.sending)
+        if self.target.type == "alertmanager" and now >= self._remind_s:
+            self._remind_s = now + self.target.resend / 1e6
+            self._remind()
         if self.sending is None:
             self.sending = self._next(now)
         if self.sending is not None and now >= self._next_try_s:
             self._attempt(self.sending)
             return
-        self._read(self._wait_s(self.clock()))
-
-    # What comes in
+        self.intake.read(self._wait_s(time.monotonic()), self.sending)
 
     def _load(self) -> None:
         """From Redis: where this lane, or another before it, left off."""
-        made = self.group.ensure(from_beginning=False)
         fields = self.state.fields()
-        self.groups.clear()
         self.held = held_from(read_state(fields, "held"))
         self.limit.restore(read_state(fields, "bucket") or ())
         self.summary_s = float(fields.get("summary_s", 0))
@@ -123,76 +112,13 @@ class Lane:
                 self.sending = Notification.model_validate_json(kept)
             except ValidationError:
                 log.error("what was on its way cannot be read by this release, it starts anew", target=self.target.name)
-        if made or "caught_up" not in fields:
-            self._catch_up()
-        after = "0-0"
-        while entries := self.group.pending(500, after):
-            after = entries[-1].id
-            self._take(entries)
+        self.intake.load(self.sending, caught_up="caught_up" in fields)
         self._loaded = True
 
-    def _catch_up(self) -> None:
-        """Set what the target holds for firing against what fires: it is new, or the stream was cut before it was read."""
-        firing = self.reader.open_alerts()
-        told = {alert.fingerprint: alert for alert in self.state.told()}
-        now = self._moment(self.clock())
-        done = Settlement(fields={"caught_up": "1"})
-        known = self.state.lookup(firing)
-        for name, alert in firing.items():
-            if name not in told and name not in known.lost and self.matchers.match(alert):
-                done.waiting[name] = alert
-        for name, alert in told.items():
-            if name not in firing and alert.kind != HELD_BACK:
-                title = f"{alert.series}: {alert.kind} has ended; when is not known, as the stream was cut meanwhile"
-                done.waiting[name] = resolved(alert, now, title)
-        self.state.settle(done, self.group)
-
-    def _read(self, wait_s: float) -> None:
-        if not self.groups.room:
-            time.sleep(min(wait_s, 0.2))
-            return
-        missed = self.group.missed()
-        if missed is not None:
-            log.warning("the stream was cut before this target had read it", target=self.target.name, what=str(missed))
-            self.state.settle(Settlement(counts={"missed": missed.count or 1}), self.group)
-            self._catch_up()
-        block_ms = round(wait_s * 1e3)
-        self._take(self.group.new(min(self.groups.room, 200), block_ms or None))
-
-    def _take(self, entries: Sequence[Entry]) -> None:
-        """Into the groups; what does not concern the target, or comes again, is acknowledged."""
-        on_its_way = set() if self.sending is None else {alert.id for alert in self.sending.alerts}
-        placed = set() if self.sending is None else set(self.sending.entries)
-        seen = self.group.seen([entry.alert.id for entry in entries if entry.alert is not None])
-        skipped: list[Entry] = []
-        for entry in entries:
-            alert = entry.alert
-            if alert is None or alert.id in seen or not self.matchers.match(alert):
-                skipped.append(entry)
-            elif alert.id not in self.groups and alert.id not in on_its_way:
-                self.groups.add(Item(entry.id, alert), self.clock())
-            elif entry.id not in placed:
-                skipped.append(Entry(entry.id, None))
-        self.group.acknowledge(skipped)
-
-    def _review(self, now: float) -> None:
-        """What waits may be told as soon as no silence covers it; and what was told must not be forgotten."""
-        waiting = self.state.waiting()
-        if waiting:
-            on_its_way = set() if self.sending is None else {alert.id for alert in self.sending.alerts}
-            silences = self._silences()
-            for alert in waiting:
-                if alert.id in self.groups or alert.id in on_its_way or not self.groups.room:
-                    continue
-                if alert.status == "resolved" or not any(silence.covers(alert) for silence in silences):
-                    self.groups.add(Item("", alert), now)
-        if self.target.type == "alertmanager" and now - self._reminded_s >= self.target.resend / 1e6:
-            self._reminded_s = now
-            outcome = self.delivery.remind(self.state.told())
-            if outcome.how != "delivered":
-                log.warning("reminding failed", target=self.target.name, reason=outcome.reason)
-
-    # What goes out
+    def _remind(self) -> None:
+        outcome = self.delivery.remind(self.state.told())
+        if outcome.how != "delivered":
+            log.warning("reminding failed", target=self.target.name, reason=outcome.reason)
 
     def _next(self, now: float) -> Notification | None:
         """What is to be sent next, written down; None when nothing is due."""
@@ -200,16 +126,16 @@ class Lane:
         if letter is not None:
             again = Notification.model_validate_json(letter.notification)
             return self._write_down(again.model_copy(update={"attempts": 0, "entries": (), "letter": letter.id}))
-        about = self._summary(now)
+        about = self._summary(self.clock())
         if about is not None:
             return self._write_down(
                 Notification(id=about.id, alerts=(about,), entries=("",), firing=int(about.ended is None))
             )
-        group, items = self.groups.take(now)
+        group, items = self.intake.groups.take(now)
         if not items:
             return None
         known = self.state.lookup(item.alert.fingerprint for item in items)
-        kept = sort_out(items, known, self._silences(), self.limit, self.held)
+        kept = sort_out(items, known, self.intake.silences(), self.limit, self.held)
         endings.bury(kept.done, kept.letter, self._now_iso())
         sending = self._notification(group, kept.send, known) if kept.send else None
         if sending is not None:
@@ -282,7 +208,7 @@ class Lane:
         pause = max(pause * random.uniform(0.5, 1.0), outcome.wait_s or 0.0)  # noqa: S311 - spreads load, hides nothing
         self.sending = sending.model_copy(update={"attempts": sending.attempts + 1})
         self._settle(endings.tried_again(self.sending, outcome.reason))
-        self._failing, self._next_try_s = True, self.clock() + pause
+        self._failing, self._next_try_s = True, time.monotonic() + pause
         log.warning(
             "not delivered, trying again",
             target=self.target.name,
@@ -313,11 +239,8 @@ class Lane:
             "summary_s": repr(self.summary_s),
         }
 
-    def _silences(self) -> list[Silence]:
-        return self.silences.active(self._moment(self.clock()))
-
     def _wait_s(self, now: float) -> float:
-        due = self.groups.next_due() if self.sending is None else self._next_try_s
+        due = self.intake.groups.next_due() if self.sending is None else self._next_try_s
         return min(_LONGEST_WAIT_S, max(0.0, due - now))
 
     def _now_iso(self) -> str:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from stream.messages import AlertMessage
 
+GROUP = "relay."
+"""Before the target's name, the name of its subscription."""
 HELD_BACK = "held-back"
 """Kind of the alert that the relay itself raises: others were held back by the rate limit."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,9 +65,11 @@ class TargetSettings(Section):
     @classmethod
     def _matchers(cls, match: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            Matchers.parse(match)
+            matchers = Matchers.parse(match)
         except ConfigurationError as error:
             raise ValueError(str(error)) from None
+        if any(matcher.field == "status" for matcher in matchers.every):
+            raise ValueError("status is not for targets: whoever was told that an alert fires is told its end")
         return match
 
     @model_validator(mode="after")
@@ -97,7 +100,7 @@ class TargetSettings(Section):
                 raise ValueError(str(error)) from None
         for name in ("routing_key", "authorization"):
             secret: SecretStr | None = getattr(self, name)
-            if secret is not None and not (secret.get_secret_value().isprintable() and secret.get_secret_value()):
+            if secret is not None and not re.fullmatch("[\x20-\x7e]+", secret.get_secret_value()):
                 raise ValueError(f"{name} is empty or holds characters that cannot be sent, a line break perhaps")
 
     @property
