@@ -207,10 +207,11 @@ class AlertGroup:
             )
         return [entry for _, entries in _streams(reply) for entry in self._parsed(entries)]
 
-    def _parsed(self, entries: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
+    def _parsed(self, entries: Iterable[tuple[bytes | None, dict[bytes, bytes] | None]]) -> list[Entry]:
         return [
             Entry(entry.decode(), self._alert(entry, fields) if fields else None, not fields)
             for entry, fields in entries
+            if entry is not None  # so Redis before 7 says that a claimed entry was cut
         ]
 
     def _alert(self, entry: bytes, fields: dict[bytes, bytes]) -> AlertMessage | None:
@@ -223,7 +224,7 @@ class AlertGroup:
             return None
 
 
-def _streams(reply: Any) -> list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes] | None]]]]:
+def _streams(reply: Any) -> list[tuple[bytes, list[tuple[bytes | None, dict[bytes, bytes] | None]]]]:
     # A list with RESP2, a mapping with RESP3.
     if isinstance(reply, dict):
         return [(key, entries[0]) for key, entries in reply.items()]
