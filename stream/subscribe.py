@@ -75,6 +75,7 @@ class Subscription:
         self._open: dict[str, list[Entry]] = {}
         self._ready = self._known = False
         self._claimed_at = self._looked_at = float("-inf")
+        self._tries = pauses()
         self._closing = Event()
         self._thread: ThreadPoolExecutor | None = None
 
@@ -83,16 +84,22 @@ class Subscription:
             yield alert
 
     async def __aiter__(self) -> AsyncIterator[AlertMessage]:
-        # The wait happens in a thread. What it has fetched when this is cancelled is there for the next one.
+        # The wait happens in a thread. What it has fetched when this is cancelled is there for the next one; and it waits for
+        # a second at a time, as a program that ends must not wait for a thread that waits for an alert.
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "tidecast-subscription")
         loop = asyncio.get_running_loop()
-        while await loop.run_in_executor(self._thread, self._wait):
-            yield self._hand_out()
+        end = self._end()
+        while not self._closing.is_set() and self._thread is not None:
+            if await loop.run_in_executor(self._thread, self._wait, min(end, time.monotonic() + 1.0)):
+                yield self._hand_out()
+                end = self._end()
+            elif time.monotonic() >= end:
+                return
 
     def next(self) -> AlertMessage | None:
         """The next alert that matches; waits for it, through restarts of Redis. None after ``wait_s``, or when closed."""
-        return self._hand_out() if self._wait() else None
+        return self._hand_out() if self._wait(self._end()) else None
 
     def ack(self, alert: AlertMessage) -> None:
         """The alert is done with and does not come again. Waits through a restart of Redis; KeyError if not handed out."""
@@ -133,22 +140,23 @@ class Subscription:
         self._open.setdefault(entry.alert.id, []).append(entry)
         return entry.alert
 
-    def _wait(self) -> bool:
+    def _end(self) -> float:
+        return float("inf") if self._wait_s is None else time.monotonic() + self._wait_s
+
+    def _wait(self, end: float) -> bool:
         """Acknowledge what was handed out, if that is the way, and wait for the next; whether there is one."""
         if self.ack_on_next:
             for entries in list(self._open.values()):
                 self._persist(lambda entries=entries: self._group.acknowledge(entries))  # type: ignore[misc]
             self._open.clear()
-        end = float("inf") if self._wait_s is None else time.monotonic() + self._wait_s
-        tries = pauses()
         while not self._arrived and not self._closing.is_set():
             try:
                 self._fetch(min(1.0, max(0.0, end - time.monotonic())))
-                tries = pauses()
+                self._tries = pauses()
             except ServiceError as error:
                 self._ready = False
                 _log.warning("%s; trying again", error)
-                self._closing.wait(min(next(tries), max(0.0, end - time.monotonic())))
+                self._closing.wait(min(next(self._tries), max(0.0, end - time.monotonic())))
             if time.monotonic() >= end:
                 break
         return bool(self._arrived) and not self._closing.is_set()

@@ -34,7 +34,7 @@ class Setting:
         self.config = write_config(folder, "127.0.0.1:1", redis_url, namespace, feeds, relay=relay)
         self.raised = Raiser(redis_url, namespace)
         self.client = redis.Redis.from_url(redis_url)
-        self.namespace = namespace
+        self.redis_url, self.namespace = redis_url, namespace
 
     def relay(self) -> Process:
         return Process(self.config, "relay")
@@ -213,6 +213,24 @@ def test_through_kill_9_of_the_relay_and_crashes_of_redis_each_transition_is_see
         f"print-{one}" for one in ("a-firing", "b-firing", "a-resolved", "b-resolved", "c-firing")
     ]
     assert len(there.ids()) == 6
+
+
+def test_when_redis_has_lost_everything_it_begins_anew_with_what_fires(
+    setting: Callable[..., Setting], receiver: Callable[..., Receiver]
+) -> None:
+    there = receiver()
+    place = setting(cloud(there))
+    with place.relay() as relay:
+        until(place.started, "started")
+        place.raised(alert("a"))
+        until(lambda: len(there.received) == 1, "it delivers")
+        place.client.delete(*place.client.keys(f"{place.namespace}:*"))
+        again = Raiser(place.redis_url, place.namespace)
+        again(alert("b"))
+        until(lambda: "print-b-firing" in there.ids(), "it goes on")
+        again(alert("b", "resolved"))
+        until(lambda: "print-b-resolved" in there.ids(), "to the end")
+        assert relay.stop() == 0
 
 
 def test_a_second_relay_stands_by_and_takes_over(

@@ -203,6 +203,29 @@ def test_a_cancelled_async_wait_loses_nothing(redis_url: str, namespace: str, ra
     assert ids(asyncio.run(read())) == ["a-firing", "b-firing", "c-firing"]
 
 
+def test_a_program_that_ends_does_not_wait_for_an_alert(redis_url: str, namespace: str) -> None:
+    program = f"""
+import asyncio
+from stream.subscribe import subscribe
+async def read():
+    async for alert in subscribe("pager", {redis_url!r}, namespace={namespace!r}):
+        pass
+try:
+    asyncio.run(asyncio.wait_for(read(), 0.5))
+except TimeoutError:
+    print("given up", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "given up\n"
+
+
 def test_close_ends_a_wait_in_another_thread(redis_url: str, namespace: str) -> None:
     subscription = reading(redis_url, namespace, wait_s=None)
     ended = threading.Thread(target=lambda: list(subscription))
