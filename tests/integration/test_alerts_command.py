@@ -18,6 +18,8 @@ from tests.integration.running import ROOT, until, write_config
 from tests.unit.hostile import HOSTILE, LONG
 from workers.cli import cli
 
+pytestmark = pytest.mark.redis
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

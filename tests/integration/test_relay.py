@@ -22,6 +22,8 @@ from tests.integration.running import Process, until, write_config
 from tests.services.redis import RedisServer
 from workers.cli import cli
 
+pytestmark = pytest.mark.redis
+
 QUICK: dict[str, Any] = {"retry_first": "50ms", "retry_longest": "200ms", "timeout": "1s"}
 
 

@@ -16,6 +16,8 @@ from tests.services import Unavailable
 from tests.services.alertmanager import Alertmanager
 from tests.unit.hostile import HOSTILE, LONG
 
+pytestmark = pytest.mark.redis
+
 
 @pytest.fixture(scope="module")
 def alertmanager() -> Iterator[Alertmanager]:
@@ -99,6 +101,7 @@ def test_alertmanager_takes_whatever_a_series_may_be_called(
         assert relay.stop() == 0
 
 
+@pytest.mark.kafka
 def test_a_topic_gets_each_transition_once_in_order_and_unchanged(
     topic: Callable[..., str], bootstrap_servers: str, redis_url: str, namespace: str, tmp_path: Path
 ) -> None:

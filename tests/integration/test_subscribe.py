@@ -24,6 +24,8 @@ from tests.integration.incidents import Raiser, alert
 from tests.integration.running import ROOT, until
 from tests.services.redis import RedisServer
 
+pytestmark = pytest.mark.redis
+
 
 @pytest.fixture
 def raised(redis_url: str, namespace: str) -> Raiser:
