@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 
@@ -42,7 +44,14 @@ class Answer:
 class Receiver:
     """A server on a port of its own. ``answer`` decides on each request, which is kept in ``received`` before that."""
 
-    def __init__(self, answer: Callable[[Received], Answer] = lambda _: Answer(), port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Received], Answer] = lambda _: Answer(),
+        *,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """With ``certificate`` and ``key`` it speaks TLS."""
         self.received: list[Received] = []
         receiver = self
 
@@ -63,10 +72,14 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True)
 
     def _answer(self, handler: BaseHTTPRequestHandler, how: Answer) -> None:

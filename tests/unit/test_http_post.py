@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +70,24 @@ def test_the_connection_is_kept_but_not_after_an_endless_answer() -> None:
 def test_nobody_there_is_an_error_of_the_service() -> None:
     with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1: no answer"):
         HttpPost("http://127.0.0.1:1/s3cr3t", 1.0).post(b"", {})
+
+
+def test_only_a_server_that_somebody_vouches_for_is_spoken_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([openssl, *made, *more], check=True, capture_output=True)
+    with Receiver(certificate=certificate, key=key) as there:
+        with pytest.raises(ServiceError, match="no answer"):
+            HttpPost(there.url, 5.0).post(b"{}", {})
+        assert not there.received
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert HttpPost(there.url, 5.0).post(b"{}", {}).accepted
+        with pytest.raises(ServiceError, match="no answer"):
+            HttpPost(there.url.replace("127.0.0.1", "localhost"), 5.0).post(b"{}", {})
 
 
 @pytest.mark.parametrize(
