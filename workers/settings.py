@@ -239,6 +239,11 @@ class Settings(Section):
             raise ValueError(f"feeds: the name {repeated[0]!r} stands twice; every feed needs its own")
         if any(self.dead_letters in feed.topics for feed in self.feeds):
             raise ValueError("dead_letters: must not be a topic that a feed reads")
+        taken = {self.dead_letters, *(topic for feed in self.feeds for topic in feed.topics)}
+        if any(target.topic in taken for target in self.relay.targets):
+            raise ValueError(
+                "relay.targets: alerts must not go to a topic that a feed reads, or to that of dead letters"
+            )
         return self
 
     def feed(self, name: str) -> FeedSettings:

@@ -62,6 +62,12 @@ def test_two_targets_need_two_names(tmp_path: Path) -> None:
         loaded(tmp_path, webhook(), webhook())
 
 
+@pytest.mark.parametrize("topic", ["p", "tidecast.dead-letters"])
+def test_alerts_do_not_go_where_a_feed_reads(topic: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="must not go to a topic"):
+        loaded(tmp_path, {"name": "bus", "type": "kafka", "topic": topic})
+
+
 def test_secrets_come_from_a_file_or_the_environment_and_are_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ class TargetSettings(Section):
     rate_limit: int = Field(default=0, ge=0)
     rate_period: Duration = 3_600_000_000
     timeout: Duration = 10_000_000
-    attempts: int = Field(default=10, ge=1)
+    attempts: int = Field(default=40, ge=1)
     retry_first: Duration = 1_000_000
     retry_longest: Duration = 60_000_000
     resend: Duration = 60_000_000
