@@ -18,6 +18,7 @@ from stream.redis_connect import service_errors
 SEEN_MAX = 20_000
 """So many of the newest acknowledged ids are kept to drop repeats by."""
 
+_DEAD_MS = 86_400_000
 _log = logging.getLogger(__name__)
 
 # How many entries were cut off between where the group stands and the oldest entry there is: 0 for none, -1 where the
@@ -107,6 +108,7 @@ class AlertGroup:
             except redis.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
+                self._strike_off_dead()
                 return False
         return True
 
@@ -137,10 +139,12 @@ class AlertGroup:
         start: bytes | str = "0-0"
         with service_errors(f"subscription {self.name}: claiming"):
             while len(found) < count:
-                start, entries, *_ = self._client.xautoclaim(
+                start, entries, *cut = self._client.xautoclaim(
                     self.keys.alerts, self.name, self.consumer, round(idle_s * 1e3), start, count=count - len(found)
                 )
                 found += self._parsed(entries)
+                # Redis has taken these off the list of what is pending, whoever was given them; before 7 it does not say which.
+                found += [Entry(entry.decode(), None, cut=True) for entry in (cut[0] if cut else ())]
                 if start in (b"0-0", "0-0"):
                     break
         return found
@@ -199,6 +203,12 @@ class AlertGroup:
             pipe.xgroup_destroy(self.keys.alerts, self.name)
             pipe.delete(self._seen)
             pipe.execute()
+
+    def _strike_off_dead(self) -> None:
+        """Consumers that were killed stay in the group's list: those with nothing to claim and silent for a day go."""
+        for one in self._client.xinfo_consumers(self.keys.alerts, self.name):
+            if not one["pending"] and one["idle"] > _DEAD_MS and one["name"] != self.consumer.encode():
+                self._client.xgroup_delconsumer(self.keys.alerts, self.name, one["name"])
 
     def _read(self, after: str, count: int, block_ms: int | None) -> list[Entry]:
         with service_errors(f"subscription {self.name}: reading"):

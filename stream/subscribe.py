@@ -75,6 +75,8 @@ class Subscription:
         self._open: dict[str, list[Entry]] = {}
         self._ready = self._known = False
         self._claimed_at = self._looked_at = float("-inf")
+        # Up to where what this consumer was given before has been taken up; None: all of it.
+        self._given_after: str | None = None
         self._tries = pauses()
         self._closing = Event()
         self._thread: ThreadPoolExecutor | None = None
@@ -167,8 +169,7 @@ class Subscription:
                 # Redis has lost the subscription, so it begins with what is there now.
                 self._tell(Missed(None, "the last alert read", "the oldest there is"))
             self._ready = self._known = True
-            # What this consumer was given before: by a process that died, or in an answer that was lost.
-            self._take(self._group.pending(500))
+            self._given_after = "0-0"
         now = time.monotonic()
         if now - self._looked_at >= 1.0:
             self._looked_at = now
@@ -176,6 +177,11 @@ class Subscription:
         if now - self._claimed_at >= min(self._claim_after_s, 10.0) / 2:
             self._claimed_at = now
             self._take(self._group.claim(self._claim_after_s, 100))
+        # First what this consumer was given before: by a process that died, or in an answer that was lost.
+        while self._given_after is not None and not self._arrived:
+            given = self._group.pending(100, self._given_after)
+            self._given_after = given[-1].id if given else None
+            self._take(given)
         if not self._arrived:
             self._take(self._group.new(100, max(1, round(wait_s * 1e3))))
 

@@ -63,14 +63,16 @@ def test_a_subscription_goes_on_where_it_was_left(redis_url: str, namespace: str
 def test_with_manual_acknowledgement_only_what_is_acknowledged_is_done_with(
     redis_url: str, namespace: str, raised: Raiser
 ) -> None:
-    raised(alert("a"), alert("b"), alert("c"))
+    sent = [alert(f"s{number}") for number in range(350)]
+    raised(*sent)
     with reading(redis_url, namespace, ack="manual", consumer="one") as first:
-        found = list(first)
-        first.ack(found[1])
+        assert list(first) == sent
+        first.ack(sent[1])
         with pytest.raises(KeyError):
-            first.ack(found[1])
+            first.ack(sent[1])
+    raised(alert("later"))
     with reading(redis_url, namespace, ack="manual", consumer="one") as again:
-        assert ids(list(again)) == ["a-firing", "c-firing"]
+        assert list(again) == [sent[0], *sent[2:], alert("later")]
 
 
 def test_repeats_are_dropped_by_message_id(redis_url: str, namespace: str, raised: Raiser) -> None:
@@ -105,6 +107,18 @@ def test_what_is_filtered_out_is_passed_over(redis_url: str, namespace: str, rai
         assert {one.series for one in some.firing()} == {"pump-1", "pump-3"}
     client = redis.Redis.from_url(redis_url)
     assert client.xpending(f"{namespace}:alerts", "pager")["pending"] == 0
+
+
+def test_readers_that_were_killed_are_struck_off_and_those_that_owe_something_are_not(
+    redis_url: str, namespace: str, raised: Raiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised(alert("a"))
+    assert reading(redis_url, namespace, consumer="killed-owing").next() == alert("a")
+    assert reading(redis_url, namespace, consumer="killed").next() is None
+    monkeypatch.setattr("stream.redis_subscription._DEAD_MS", -1)
+    assert reading(redis_url, namespace, consumer="living").next() is None
+    consumers = redis.Redis.from_url(redis_url).xinfo_consumers(f"{namespace}:alerts", "pager")
+    assert {one["name"] for one in consumers} == {b"killed-owing", b"living"}
 
 
 def test_a_new_name_may_begin_with_what_is_to_come(redis_url: str, namespace: str, raised: Raiser) -> None:
