@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 FIELDS = (
     "key", "window.first", "window.newest", "window.seen", "window.values", "scale.variance", "scale.steady",
     "pending.cutoff", "pending.origin", "pending.scale", "pending.points", "pending.quantiles",
-    "score.errors", "score.weights", "score.offsets", "score.settled", "score.mixed", "score.squares", "score.coverage",
-    "score.slow", "score.count", "score.run",
+    "score.errors", "score.evidence", "score.offsets", "score.settled", "score.mixed", "score.squares", "score.coverage",
+    "score.moves", "score.slow", "score.count", "score.run", "score.season",
 )  # fmt: skip
 """The record's fields in the order of models/observer/record.h, as are all the numbers below."""
 REGRESSION_FIELDS = ("covariance", "coefficients", "inputs", "gains", "units")
@@ -143,6 +143,7 @@ def _constants(spec: ModelSpec) -> list[float]:
         inputs.INPUT_LIMIT, inputs.TARGET_LIMIT, scales.TRUSTED, scales.SLOWEST, scales.STEADY, scales.OUTLIER, scales.LARGEST,
         least_squares.START_VARIANCE, least_squares.TRACE_LIMIT, least_squares.TARGET_LIMIT, least_squares.ERROR_LIMIT,
         lags.LIMIT, lags.SEASONS, float(lags.WEEK_US),
-        mixture.WORST_LOSS, mixture.SMALLEST, scores.ERROR_RATE, scores.SQUARE_RATE, scores.SLOW_RATE, scores.OUTLIER, scores.SMALLEST,
+        mixture.WORST_LOSS, mixture.EARLY, mixture.PATIENCE, float(mixture.PRIOR_ERRORS), mixture.TRUSTED_MOVES, mixture.TRUSTED_COUNT,
+        mixture.SMALLEST, scores.ERROR_RATE, scores.SQUARE_RATE, scores.SLOW_RATE, scores.OUTLIER, scores.SMALLEST,
         MAE_TO_DEVIATION,
     ]  # fmt: skip

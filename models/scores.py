@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.arena import Arrays, Field
 from models.calibration import track
-from models.mixture import reweigh
+from models.mixture import PATIENCE, PRIOR_ERRORS, SEASONAL, blend, prior, reweigh, trust
 from models.spec import ModelSpec
 
 Floats = NDArray[np.float64]
@@ -27,10 +27,12 @@ PRIOR_ERROR = 0.3
 
 
 class Scores:
-    """Stacked scores: errors and weights [N, H, E], offsets [N, H, Q], settled counts [N, H], coverage [N, Q], counts [N]."""
+    """Stacked scores: errors and evidence [N, H, E], offsets [N, H, Q], settled counts [N, H], coverage [N, Q], counts [N]."""
 
-    def __init__(self, horizon: int, experts: int, levels: int) -> None:
-        self.horizon, self.experts, self.levels = horizon, experts, levels
+    def __init__(self, horizon: int, experts: tuple[str, ...], levels: int) -> None:
+        self.horizon, self.experts, self.levels = horizon, len(experts), levels
+        self.prior = prior(experts)
+        self.seasonal = experts.index(SEASONAL) if SEASONAL in experts else None
         self.arrays: Arrays = {}
 
     def fields(self) -> list[Field]:
@@ -38,28 +40,31 @@ class Scores:
         horizon = self.horizon
         return [
             Field("score.errors", np.float64, (horizon, self.experts)),
-            Field("score.weights", np.float64, (horizon, self.experts)),
+            Field("score.evidence", np.float64, (horizon, self.experts)),
             Field("score.offsets", np.float64, (horizon, self.levels)),
             Field("score.settled", np.int64, (horizon,)),
             Field("score.mixed", np.float64, (horizon,)),
             Field("score.squares", np.float64, (horizon, self.experts)),
+            Field("score.moves", np.float64, (2,)),
             Field("score.coverage", np.float64, (self.levels,)),
             Field("score.slow", np.float64),
             Field("score.count", np.int64),
             Field("score.run", np.int64),
+            Field("score.season", np.int64),
         ]
 
     def reset(self, rows: Rows) -> None:
-        """Begin: equal weights, no offsets, the random walk's errors."""
+        """Begin: no evidence, no offsets, the random walk's errors."""
         for field in self.fields():
             self.arrays[field.name][rows] = 0
         growth = PRIOR_ERROR * np.sqrt(np.arange(1, self.horizon + 1))
         self.arrays["score.errors"][rows] = growth[:, None]
         self.arrays["score.mixed"][rows] = growth
-        self.arrays["score.weights"][rows] = 1.0 / self.experts
+        self.arrays["score.evidence"][rows] = self.prior
 
-    def observe(self, rows: Rows) -> Rows:
-        """Count one observation of each row; returns the counts [B]."""
+    def observe(self, rows: Rows, season: Rows) -> Rows:
+        """Count one observation of each row, of series with these seasons [B], in slots, 0 for none; returns the counts [B]."""
+        self.arrays["score.season"][rows] = season
         self.arrays["score.count"][rows] += 1
         self.arrays["score.run"][rows] += 1
         count: Rows = self.arrays["score.count"][rows]
@@ -74,6 +79,16 @@ class Scores:
         """Running mean absolute error of each expert, [B, H, E]."""
         errors: Floats = self.arrays["score.errors"][rows]
         return errors
+
+    def weights(self, rows: Rows) -> Floats:
+        """The mixture's weights [B, H, E] for a forecast made now."""
+        arrays = self.arrays
+        factors = np.repeat(trust(arrays["score.moves"][rows], arrays["score.count"][rows])[:, None], self.experts, 1)
+        factors[:, 0] = 1.0
+        if self.seasonal is not None:
+            season = arrays["score.season"][rows]
+            factors[:, self.seasonal] = (season > 0) & (arrays["score.run"][rows] >= (1 + PATIENCE) * season)
+        return blend(arrays["score.evidence"][rows], arrays["score.squares"][rows], factors)
 
     def settle(
         self,
@@ -96,17 +111,7 @@ class Scores:
         settled = arrays["score.settled"][rows]
         rate = np.maximum(ERROR_RATE, 1.0 / np.maximum(settled, 1))
         mixed = arrays["score.mixed"][rows]
-        squares = arrays["score.squares"][rows]
-        arrays["score.weights"][rows] = reweigh(
-            arrays["score.weights"][rows],
-            losses * losses,
-            squares,
-            known & (settled > 1),
-            spec.mixture_rate,
-            spec.mixture_share,
-        )
-        fresh = (known * np.maximum(SQUARE_RATE, 1.0 / np.maximum(settled, 1)))[..., None]
-        arrays["score.squares"][rows] = np.maximum(squares + fresh * (losses * losses - squares), SMALLEST**2)
+        self._judge(rows, losses * losses, known, settled, spec)
         pace = (spec.calibration_rate + 1.0 / (settled + 10.0))[..., None]
         arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, pace)
         errors = arrays["score.errors"][rows]
@@ -120,6 +125,37 @@ class Scores:
         pace_1 = np.where(known, rate, 0.0).max(1)[:, None]
         arrays["score.coverage"][rows] = coverage + pace_1 * (mean - coverage)
         return self._standardise(rows, error[:, 0] * unit, known[:, 0], settled[:, 0])
+
+    def _judge(self, rows: Rows, squares: Floats, known: NDArray[np.bool_], settled: Rows, spec: ModelSpec) -> None:
+        """What squared errors [B, H, E] do to the mixture."""
+        arrays = self.arrays
+        typical = arrays["score.squares"][rows]
+        asleep = np.zeros((len(rows), self.experts), np.bool_)
+        rate = np.repeat(np.maximum(SQUARE_RATE, 1.0 / np.maximum(settled, 1))[..., None], self.experts, 2)
+        if self.seasonal is not None:
+            past = arrays["score.run"][rows] - arrays["score.season"][rows]
+            asleep[:, self.seasonal] = (past < 0) | (arrays["score.season"][rows] == 0)
+            woken = np.maximum(rate[..., self.seasonal], 1.0 / (np.maximum(past, 0) + PRIOR_ERRORS)[:, None])
+            rate[..., self.seasonal] = woken
+        judged = known & (settled > 1)
+        arrays["score.evidence"][rows] = reweigh(
+            arrays["score.evidence"][rows],
+            squares,
+            typical,
+            judged,
+            settled,
+            asleep,
+            spec.mixture_rate,
+            spec.mixture_share,
+        )
+        moved = np.maximum(typical + rate * (squares - typical), SMALLEST**2)
+        if self.seasonal is not None:
+            # Asleep, it has the best one's record, and wakes with it.
+            best = np.delete(moved, self.seasonal, 2).min(-1)
+            moved[..., self.seasonal] = np.where(asleep[:, None, self.seasonal], best, moved[..., self.seasonal])
+        arrays["score.squares"][rows] = np.where(known[..., None], moved, typical)
+        move = np.where(known[:, 0], squares[:, 0, 0], 0.0)
+        arrays["score.moves"][rows] += np.stack([move, move * move], axis=1)
 
     def _standardise(
         self, rows: Rows, error: Floats, known: NDArray[np.bool_], settled: Rows

@@ -41,7 +41,7 @@ class Surroundings:
             if name in spec.experts
         ]
         self.pending = Pending(spec.horizon, len(spec.experts), len(spec.levels))
-        self.scores = Scores(spec.horizon, len(spec.experts), len(spec.levels))
+        self.scores = Scores(spec.horizon, spec.experts, len(spec.levels))
         self.arrays: Arrays = {}
         # The rings of the windows come last: an observation touches little of them, so they are not fetched ahead.
         self.parts: tuple[Part, ...] = (self, self.scales, self.scores, self.pending, *self.regressions, self.windows)
@@ -84,7 +84,8 @@ class Surroundings:
         spec = self.spec
         settled = self.settle(rows, slots, values[:, 0])
         self.windows.push(rows, slots, values)
-        count = self.scores.observe(rows)
+        season = self.seasons(beat.step_us)
+        count = self.scores.observe(rows, season)
         low = np.minimum(np.maximum(self.windows.first[rows] + 1, slots - self.windows.capacity + spec.context), slots)
         mature = slots - spec.ahead
         older = replay_cutoffs(self.keys[rows], slots, low, mature, spec.replay)
@@ -102,7 +103,6 @@ class Surroundings:
         learn = (count % (spec.learn_every * thin)) == 0
         origin = np.stack([last[:, 0, 0], unit, self.scales.steady(rows, last[:, 0, 0])], axis=1)
         line = np.ascontiguousarray(centred[..., 0]).astype(np.float32)
-        season = self.seasons(beat.step_us)
         return settled, Sight(rows, slots, beat, season, inputs, fresh, counts, line, targets, known, learn, origin)
 
     def after(self, sight: Sight, network: Floats32 | None, tell: bool) -> Issued:
@@ -110,7 +110,7 @@ class Surroundings:
         spec, rows, slots = self.spec, sight.rows, sight.slots
         last, unit = sight.origin[:, 0], sight.origin[:, 1]
         points, quantiles = self._experts(sight, network)
-        weights = self.scores.arrays["score.weights"][rows]
+        weights = self.scores.weights(rows)
         mixed = (weights[..., None] * quantiles).sum(2)  # [B, H, Q]
         typical = self.scores.typical(rows)
         mixed = widen(mixed, self.scores.arrays["score.offsets"][rows], typical[..., None], spec.median)

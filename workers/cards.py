@@ -57,7 +57,7 @@ def _columns(engine: Engine, rows: Rows) -> dict[str, Sequence[Any]]:
         **_coverage(engine, rows, judged),
         "weights": [
             dict(zip(engine.spec.experts, of_row, strict=True))
-            for of_row in scores["score.weights"][rows].mean(1).tolist()
+            for of_row in engine.forecaster.scores.weights(rows).mean(1).tolist()
         ],
         "value": _newest_values(engine, rows, newest)[:, 0].tolist(),
         "recent": _recent(engine, rows, newest),

@@ -58,6 +58,7 @@ static void before(const Feed &feed, const Observed &observed, const Before &ask
         const double *values = asked.values + b * shape.channels;
         bool judged;
         asked.error[b] = settle(series, observed.slots[b], values[0], &judged);
+        series.whole(feed.layout.season) = observed.season[b];
         asked.known[b] = judged;
         series.push(observed.slots[b], values);
         series.whole(feed.layout.run) += 1;
@@ -96,11 +97,42 @@ static void points_of(const Series &series, const Observed &observed, const Afte
     for (Int i = 0; i < H * E; ++i) points[i] = held(points[i], series.feed.rates.target_limit);
 }
 
+// By what each expert's evidence counts in a forecast made now, as Scores.weights.
+static void factors_of(const Series &series, double *factors) {
+    const Feed &feed = series.feed;
+    const Rates &rates = feed.rates;
+    const double *moves = series.at<double>(feed.layout.moves);
+    const double count = static_cast<double>(series.whole(feed.layout.count)) / rates.trusted_count;
+    const double seen = (moves[1] > 0 ? moves[0] * moves[0] / moves[1] : 0.0) + count * count;
+    const double believed = seen / (seen + rates.trusted_moves);
+    std::fill(factors, factors + feed.shape.experts, believed * believed);
+    factors[0] = 1;
+    if (feed.shape.seasonal < 0) return;
+    const double season = static_cast<double>(series.whole(feed.layout.season)), run = static_cast<double>(series.whole(feed.layout.run));
+    factors[feed.shape.seasonal] = season > 0 && run >= (1 + rates.patience) * season;
+}
+
+// The weights of one lead's experts, by models.mixture.blend.
+static void blend(const Series &series, Int h, const double *factors, double *weights) {
+    const Feed &feed = series.feed;
+    const Int E = feed.shape.experts;
+    const double *evidence = series.at<double>(feed.layout.evidence) + h * E, *typical = series.at<double>(feed.layout.squares) + h * E;
+    double best = std::numeric_limits<double>::infinity(), total = 0;
+    for (Int e = 0; e < E; ++e)
+        if (factors[e] > 0) best = std::min(best, typical[e]);
+    best = std::max(best, feed.rates.least_square);
+    for (Int e = 0; e < E; ++e) {
+        const double record = best / std::max(typical[e], feed.rates.least_square);
+        total += weights[e] = factors[e] > 0 ? evidence[e] * record * record * factors[e] : 0.0;
+    }
+    for (Int e = 0; e < E; ++e) weights[e] /= total;
+}
+
 // One lead's quantiles [Q], mixed, calibrated and in order.
-static void mix(const Series &series, const float *network, Int h, const double *points, double *mixed) {
+static void mix(const Series &series, const float *network, Int h, const double *points, const double *weights, double *mixed) {
     const Feed &feed = series.feed;
     const Int E = feed.shape.experts, Q = feed.shape.levels, M = feed.shape.median;
-    const double *weights = series.at<double>(feed.layout.weights) + h * E, *errors = series.at<double>(feed.layout.errors) + h * E;
+    const double *errors = series.at<double>(feed.layout.errors) + h * E;
     const double *offsets = series.at<double>(feed.layout.offsets) + h * Q, typical = series.at<double>(feed.layout.mixed)[h];
     double middle = 0, spread = 0;
     for (Int e = 0; e < E; ++e) {
@@ -133,16 +165,19 @@ static void after(const Feed &feed, const Observed &observed, const After &asked
         float *kept_points = series.at<float>(layout.points) + at * H * E, *kept = series.at<float>(layout.quantiles) + at * H * Q;
         double *weights = asked.weights + b * E;
         std::fill(weights, weights + E, 0.0);
+        double factors[MOST_EXPERTS];
+        factors_of(series, factors);
         for (Int h = 0; h < H; ++h) {
-            double mixed[MOST_LEVELS];
-            mix(series, asked.network ? asked.network + (b * H + h) * Q : nullptr, h, points + h * E, mixed);
+            double mixed[MOST_LEVELS], shares[MOST_EXPERTS];
+            blend(series, h, factors, shares);
+            mix(series, asked.network ? asked.network + (b * H + h) * Q : nullptr, h, points + h * E, shares, mixed);
             for (Int q = 0; q < Q; ++q) {
                 kept[h * Q + q] = static_cast<float>(mixed[q]);
                 asked.quantiles[(b * H + h) * Q + q] = last + unit * mixed[q];
             }
             for (Int e = 0; e < E; ++e) {
                 kept_points[h * E + e] = static_cast<float>(points[h * E + e]);
-                weights[e] += series.at<double>(layout.weights)[h * E + e] / static_cast<double>(H);
+                weights[e] += shares[e] / static_cast<double>(H);
                 if (asked.said) asked.said[(b * H + h) * E + e] = last + unit * points[h * E + e];
             }
         }

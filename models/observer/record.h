@@ -17,7 +17,7 @@ constexpr Int MOST_CONTEXT = 2048, MOST_LEADS = 256, MOST_LEVELS = 64, MOST_CHAN
 struct Layout {
     Int key, first, newest, seen, values, variance, steady;
     Int cutoff, origin, scale, points, quantiles;
-    Int errors, weights, offsets, settled, mixed, squares, coverage, slow, count, run;
+    Int errors, evidence, offsets, settled, mixed, squares, coverage, moves, slow, count, run, season;
 };
 
 // The same of a recursive least squares expert; all -1 where the feed has none.
@@ -36,7 +36,8 @@ struct Rates {
     double forgetting, quick_forgetting, mixture_rate, mixture_share, calibration_rate;
     double input_limit, target_limit, scale_trusted, scale_slowest, scale_steady, scale_outlier, scale_largest;
     double start_variance, trace_limit, regression_target_limit, regression_error_limit, lag_limit, seasons, week_us;
-    double worst_loss, least_square, error_rate, square_rate, slow_rate, score_outlier, smallest, deviation;
+    double worst_loss, early, patience, prior_errors, trusted_moves, trusted_count;
+    double least_square, error_rate, square_rate, slow_rate, score_outlier, smallest, deviation;
 };
 
 // A feed's numbers, as they stand one after the other in the arrays that Python gives.
