@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 SEASONAL = "seasonal-naive"
 WORST_LOSS = 10.0
 """The worst squared error counts as at most so many typical ones, and those of the others in proportion: one absurd value must not decide."""
-OVERLAP = 0.65
+OVERLAP = 0.75
 """Rates fall with the lead to this power."""
 EARLY = 1.0
 """Added to the rate over the square root of the errors seen."""
@@ -38,6 +38,12 @@ PRIOR_ERRORS = 10
 TRUSTED_MOVES, TRUSTED_COUNT = 4.0, 256.0
 """Moves after which learners have half their trust, before it is squared; and the observations that count as one, growing as their square."""
 SMALLEST = 1e-24
+
+
+def pace(horizon: int) -> Floats:
+    """What rates are multiplied by at each lead [H]: the errors of a far lead overlap, and each tells less that is new."""
+    slower: Floats = np.arange(1, horizon + 1, dtype=np.float64) ** -OVERLAP
+    return slower
 
 
 def prior(experts: tuple[str, ...]) -> Floats:
@@ -65,17 +71,17 @@ def reweigh(
     Rows x leads not ``known`` [B, H] stay, as do experts ``asleep`` [B, E]. ``settled`` [B, H] counts the errors so far, this one too;
     ``rate`` and ``share`` are those of lead 1.
     """
-    pace = (np.arange(1, weights.shape[1] + 1) ** -OVERLAP)[:, None]
+    slower = pace(weights.shape[1])[:, None]
     out = asleep[:, None]
     least = np.maximum(np.where(out, np.inf, typical).min(-1, keepdims=True), SMALLEST)
     low = np.where(out, np.inf, squares).min(-1, keepdims=True)
     top = np.where(out, 0.0, squares).max(-1, keepdims=True)
     unit = np.maximum(least, top / WORST_LOSS)
     moved = rate + EARLY / np.sqrt(np.maximum(settled, 1))[..., None]
-    scaled = np.where(out, 0.0, weights * np.exp(-moved * pace * (squares - low) / unit))
+    scaled = np.where(out, 0.0, weights * np.exp(-moved * slower * (squares - low) / unit))
     total = scaled.sum(-1, keepdims=True)
     # Where all experts were alike there is no news, and nothing is shared anew.
-    anew = share * pace * np.minimum(1.0, (top - low) / unit)
+    anew = share * slower * np.minimum(1.0, (top - low) / unit)
     rest = 1.0 - np.where(out, weights, 0.0).sum(-1, keepdims=True)
     awake = (~out).sum(-1, keepdims=True)
     fresh = np.where(out, weights, rest * ((1 - anew) * scaled / total + anew / awake))
@@ -86,8 +92,8 @@ def trust(moves: Floats, count: Rows) -> Floats:
     """How far learners are believed in [B], from 0 to 1: ``moves`` [B, 2] are the sums of second and fourth powers of the series' moves."""
     second, fourth = moves[:, 0], moves[:, 1]
     seen = np.where(fourth > 0, second * second / np.where(fourth > 0, fourth, 1.0), 0.0) + (count / TRUSTED_COUNT) ** 2
-    believed: Floats = seen / (seen + TRUSTED_MOVES)
-    return believed * believed
+    believed: Floats = (seen / (seen + TRUSTED_MOVES)) ** 2
+    return believed
 
 
 def blend(weights: Floats, typical: Floats, factors: Floats) -> Floats:
@@ -96,4 +102,5 @@ def blend(weights: Floats, typical: Floats, factors: Floats) -> Floats:
     best = np.maximum(np.where(counts, typical, np.inf).min(-1, keepdims=True), SMALLEST)
     record = best / np.maximum(typical, SMALLEST)
     parts = np.where(counts, weights * record * record, 0.0) * factors[:, None]
-    return parts / parts.sum(-1, keepdims=True)
+    shares: Floats = parts / parts.sum(-1, keepdims=True)
+    return shares

@@ -51,8 +51,9 @@ class CompiledObserver:
         self._around, self._arena, self.spec = surroundings, arena, surroundings.spec
         spec = self.spec
         self._integers = np.array([*_offsets(surroundings, arena), *_sizes(surroundings)], np.int64)
-        pace = np.arange(1, spec.horizon + 1) ** -mixture.OVERLAP
-        self._reals = np.concatenate([_constants(spec), surroundings.levels, surroundings.normal, pace])
+        self._reals = np.concatenate(
+            [_constants(spec), surroundings.levels, surroundings.normal, mixture.pace(spec.horizon)]
+        )
         carried, joint = spec.policy == "carried", spec.policy == "joint"
         self._runs = 2 + (spec.replay if spec.policy == "window" else 0)
         length = spec.context + (spec.ahead if joint else 0)

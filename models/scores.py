@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.arena import Arrays, Field
 from models.calibration import track
-from models.mixture import PATIENCE, PRIOR_ERRORS, SEASONAL, blend, prior, reweigh, trust
+from models.mixture import PATIENCE, PRIOR_ERRORS, SEASONAL, blend, pace, prior, reweigh, trust
 from models.spec import ModelSpec
 
 Floats = NDArray[np.float64]
@@ -112,8 +112,8 @@ class Scores:
         rate = np.maximum(ERROR_RATE, 1.0 / np.maximum(settled, 1))
         mixed = arrays["score.mixed"][rows]
         self._judge(rows, losses * losses, known, settled, spec)
-        pace = (spec.calibration_rate + 1.0 / (settled + 10.0))[..., None]
-        arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, pace)
+        moved = (spec.calibration_rate * pace(self.horizon) + 1.0 / (settled + 10.0))[..., None]
+        arrays["score.offsets"][rows] = track(arrays["score.offsets"][rows], covered, levels, known, moved)
         errors = arrays["score.errors"][rows]
         # Held above zero: what only ever halves ends in denormal numbers, which are slow and divide to infinity.
         arrays["score.errors"][rows] = np.maximum(errors + (known * rate)[..., None] * (losses - errors), SMALLEST)

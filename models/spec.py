@@ -46,7 +46,7 @@ class ModelSpec:
     rls_quick_forgetting: float = 0.999
     mixture_rate: float = 0.1
     mixture_share: float = 0.01
-    calibration_rate: float = 0.05
+    calibration_rate: float = 0.3
     policy: str = "window"
     truncation: int = 24
     layers: int = 1

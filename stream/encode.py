@@ -29,6 +29,8 @@ _MOST_DECIMALS = 22
 AS_IT_IS = -1
 """In place of decimals: the number is written in full."""
 WEIGHT_DECIMALS = 4
+_NO_CROSSING = b"{}"
+_SIDES = ("above", "below")
 _CHUNK = 64
 
 
@@ -109,6 +111,19 @@ def extension() -> ModuleType | None:
         return None
 
 
+def with_crossings(texts: list[bytes], limits: Floats, chances: Floats) -> list[bytes]:
+    """Forecasts as JSON with the chances [n, 2] that their series go above and below ``limits`` [n, 2]; NaN where there is no threshold."""
+    made = list(texts)
+    for row in np.flatnonzero(~np.isnan(limits).all(1)).tolist():
+        sides = {
+            side: {"threshold": limit, "probability": round(chance, WEIGHT_DECIMALS)}
+            for side, limit, chance in zip(_SIDES, limits[row].tolist(), chances[row].tolist(), strict=True)
+            if limit == limit  # noqa: PLR0124 (not NaN)
+        }
+        made[row] = made[row].removesuffix(_NO_CROSSING + b"}") + orjson.dumps(sides) + b"}"
+    return made
+
+
 def _encode(columns: ForecastColumns, pieces: Sequence[bytes], places: NDArray[np.int64]) -> list[bytes]:
     """The reference: what the extension does."""
     template = b"%b".join(piece.replace(b"%", b"%%") for piece in pieces)
@@ -183,7 +198,7 @@ def _pieces(feed: str, levels: tuple[float, ...], horizon: int, experts: tuple[s
     for name in experts:
         pieces[-1] += orjson.dumps(name) + b":"
         pieces.append(b",")
-    pieces[-1] = pieces[-1].removesuffix(b",") + b"}}"
+    pieces[-1] = pieces[-1].removesuffix(b",") + b'},"crossing":' + _NO_CROSSING + b"}"
     return pieces
 
 

@@ -58,6 +58,15 @@ class Message(BaseModel):
         return self.model_dump_json().encode()
 
 
+class Crossing(BaseModel):
+    """How likely a series is to go beyond a threshold within the horizon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: FiniteFloat
+    probability: Share
+
+
 class ForecastMessage(Message):
     """One forecast of one series: H leads of ``step_s`` seconds from ``cutoff`` on."""
 
@@ -80,6 +89,8 @@ class ForecastMessage(Message):
     model: str
     weights: dict[str, FiniteFloat]
     """Expert -> its share of the mixture, mean over the leads."""
+    crossing: dict[Literal["above", "below"], Crossing] = {}
+    """Of the thresholds that are set for the series: whether any value of the horizon will lie beyond."""
 
     @model_validator(mode="after")
     def _every_lead_is_there(self) -> ForecastMessage:

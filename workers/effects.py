@@ -18,7 +18,8 @@ class Forecasts:
 
     ``series`` are the names of their series and ``row`` the rows, ``index`` each one's observation among the decoded; ``record`` and
     ``item`` say where that stands in the decoded records. quantiles [n, H, Q] are in the series' units, and so are the points of the
-    experts [n, H, E], where the engine ``tells_experts``. ``model`` is a number of ``Engine.models``.
+    experts [n, H, E], where the engine ``tells_experts``. ``crossings`` [n, 2] are chances to go above and below the series' thresholds, NaN
+    where it has none, and None where the feed has none. ``model`` is a number of ``Engine.models``.
     """
 
     series: list[str]
@@ -34,6 +35,7 @@ class Forecasts:
     ready: NDArray[np.bool_]
     model: NDArray[np.int32]
     experts: NDArray[np.float64] | None = None
+    crossings: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.row)

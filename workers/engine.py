@@ -144,6 +144,9 @@ class Engine(Residents):
                 ready=issued.ready,
                 model=self.table.model[rows],
                 experts=issued.experts,
+                crossings=self.crossings.observe(rows, slots, values[:, 0], issued.quantiles)
+                if self.feed.thresholds
+                else None,
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.encode import ForecastColumns, encode_forecasts
+from stream.encode import ForecastColumns, encode_forecasts, with_crossings
 from stream.messages import AlertMessage, iso
 from stream.records import Decoded
 from workers.alerts import AlertEvent
@@ -36,7 +36,10 @@ def encode(
         weights=forecasts.weights,
         experts=engine.spec.experts,
     )
-    made = list(zip(forecasts.series, encode_forecasts(columns), strict=True))
+    texts = encode_forecasts(columns)
+    if forecasts.crossings is not None:
+        texts = with_crossings(texts, engine.crossings.limits[forecasts.row], forecasts.crossings)
+    made = list(zip(forecasts.series, texts, strict=True))
     by_place: dict[Place, list[tuple[str, bytes]]] = {}
     start = 0
     for run, stop in zip(decoded.runs, stops.tolist(), strict=True):

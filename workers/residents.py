@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.crossing import Crossings
 from models.drift import DriftSettings, DriftTests
 from models.forecaster import Forecaster
 from stream.grid import Grid
@@ -40,6 +41,8 @@ class Residents:
                 feed.alerts.adwin_delta, feed.alerts.page_hinkley_threshold, minimum_rise=feed.alerts.minimum_rise
             )
         )
+        self.crossings = Crossings(self.spec.horizon, self.spec.levels)
+        """Of the feed's thresholds; without any it has no rows."""
         self.table = SeriesTable()
         self.models: list[str] = [f"{feed.model.architecture}:untrained"]
         """Names of the networks that series go on from, by number; the last is the present one."""
@@ -108,9 +111,15 @@ class Residents:
             room = max(64, 2 * self.forecaster.capacity)
             for part in (self.forecaster, self.table, self.drift):
                 part.resize(room)
+            if self.feed.thresholds:
+                self.crossings.resize(room)
             self._last = np.zeros(room, np.int64)
         self.table.begin(row, self.places.index(place), len(self.models) - 1)
         self.drift.reset(row)
+        if self.feed.thresholds:
+            limit = self.feed.threshold(name)
+            above, below = (limit.above, limit.below) if limit else (None, None)
+            self.crossings.begin(row, above, below)
         series = Series(place, name, row, self.feed.name, self.table)
         self._rows[place][name] = row
         self.known[place].add(name)
@@ -124,6 +133,8 @@ class Residents:
             self.forecaster.restore(series.row, arrays)
             self.grid.restore(series.row, header["grid"])
             self.drift.restore(series.row, arrays)
+            if self.feed.thresholds:
+                self.crossings.restore(series.row, arrays)
             series.restore(header)
             model = str(header["model"])
             step_us = int(self.grid.step_us[series.row])
@@ -144,7 +155,10 @@ class Residents:
     def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything of a series: arrays, and a header that JSON can hold."""
         header = {"model": self.models[self.table.model[series.row]], "grid": self.grid.snapshot(series.row)}
-        return self.drift.snapshot(series.row) | self.forecaster.snapshot(series.row), series.snapshot() | header
+        arrays = self.drift.snapshot(series.row) | self.forecaster.snapshot(series.row)
+        if self.feed.thresholds:
+            arrays |= self.crossings.snapshot(series.row)
+        return arrays, series.snapshot() | header
 
     def drop(self, gone: Sequence[Series]) -> None:
         """Take series out of memory. Their state is the caller's to keep."""

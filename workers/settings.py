@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SecretStr, field_validator, model_validator
 
 from models.spec import EXPERTS, ModelSpec
 from stream.fields import FieldMapping, Limits
@@ -92,6 +93,20 @@ class AlertSettings(Section):
     stale_after: Duration = 600_000_000
 
 
+class ThresholdSettings(Section):
+    """Limits whose crossing is forecast, for the series whose id fits the pattern."""
+
+    series: str = "*"
+    above: FiniteFloat | None = None
+    below: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _a_limit_is_there(self) -> ThresholdSettings:
+        if self.above is None and self.below is None:
+            raise ValueError("give above, below or both")
+        return self
+
+
 class RetrainSettings(Section):
     """When the shared starting weights are trained anew, and on how much history."""
 
@@ -142,6 +157,7 @@ class FeedSettings(Section):
     levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
     known_series: int = Field(default=100_000, ge=1)
     model: ModelSettings = ModelSettings()
+    thresholds: tuple[ThresholdSettings, ...] = ()
     alerts: AlertSettings = AlertSettings()
     retrain: RetrainSettings = RetrainSettings()
 
@@ -169,6 +185,10 @@ class FeedSettings(Section):
     def step_us(self) -> int:
         """The step in microseconds, 0 where each series' is inferred."""
         return 0 if self.step == "auto" else self.step
+
+    def threshold(self, series: str) -> ThresholdSettings | None:
+        """The first of ``thresholds`` whose pattern the series' id fits."""
+        return next((one for one in self.thresholds if fnmatchcase(series, one.series)), None)
 
     def spec(self) -> ModelSpec:
         """What the models package needs to know."""

@@ -78,7 +78,7 @@ static double settle_lead(const Series &series, const Season &season, Int h, Int
         errors[e] = std::max(errors[e] + rate * (loss - errors[e]), rates.smallest);
     }
     judge(series, season, h, settled, std::max(rates.square_rate, fresh), squares);
-    const double pace = rates.calibration_rate + 1.0 / (settled + 10.0);
+    const double pace = rates.calibration_rate * feed.pace[h] + 1.0 / (settled + 10.0);
     for (Int q = 0; q < Q; ++q) {
         const double below = target <= static_cast<double>(quantiles[q]);
         offsets[q] += pace * (feed.levels[q] - below);

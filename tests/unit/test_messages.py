@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from stream.encode import ForecastColumns, decimals, encode_forecasts, extension
+from stream.encode import ForecastColumns, decimals, encode_forecasts, extension, with_crossings
 from stream.messages import STATES, AlertMessage, ForecastMessage, SeriesCard, iso, schemas, time_us
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -306,4 +306,5 @@ def test_the_example_in_the_docs_is_what_the_encoder_writes() -> None:
             weights=np.array([[0.125, 0.875]]),
         )
     )
-    assert found[1].replace("\n", "").replace(" ", "") == encoded[0].decode()
+    told = with_crossings(encoded, np.array([[22.0, np.nan]]), np.array([[0.31, np.nan]]))
+    assert found[1].replace("\n", "").replace(" ", "") == told[0].decode()
