@@ -7,6 +7,9 @@ is trained on these, stopped by the validation rows (5 %), and everything runs o
 leads is made at every online row; a lead is learnt when its target is known. The score at horizon h is the mean over origins, channels and
 leads 1 to h. One configuration for all: the defaults. The NAB files (Lavin and Ahmad 2015) run from a cold start, at horizon 24.
 
+Crossings: the chance that a channel goes above the 90 % quantile of its training rows within the horizon, or below the 10 % quantile, against
+how often it did.
+
 Full: GRU and LSTM, three seeds, and every ingredient left out once. Quick: one seed and fewer rows, which it says; a horizon's score is
 then not that of the table.
 """
@@ -28,6 +31,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from benchmarks.accuracy_scores import (
+    Floats,
+    Run,
+    by_horizon,
+    coverage,
+    crossings,
+    fixed_intervals,
+    pinball,
+)
 from models.forecaster import Forecaster
 from models.history import History, SeriesHistory, Split
 from models.observation import Beat
@@ -35,13 +47,13 @@ from models.spec import EXPERTS, ModelSpec
 from models.training import train
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
-HORIZON, HORIZONS, STRETCH, EPOCHS = 48, (1, 24, 48), 1_000, 15
+HORIZON, EPOCHS = 48, 15
 UNIT_ROWS = {"ETTh2": 1, "ETTm1": 4}
 """Rows an hour: the protocol's 2,880 training, 720 validation and 10,800 online hours."""
 QUICK_HOURS = {"ETTh2": (0, 4_700), "ETTm1": (2_900, 4_000)}
 """Hours that a quick run goes over."""
-SHORTEST = 1_000
-Floats = NDArray[np.float64]
+TAILS = (0.9, 0.1)
+"""Levels of the training rows' quantiles whose crossing is forecast."""
 
 
 @dataclass(slots=True)
@@ -52,20 +64,6 @@ class Rows:
     values: Floats
     names: list[str]
     step_s: int
-
-
-@dataclass(slots=True)
-class Run:
-    """What a run said, all minus the value at the origin: points [T, C, H, E], quantiles [T, C, H, Q], targets [T, C, H] (NaN unknown)."""
-
-    points: NDArray[np.float32]
-    quantiles: NDArray[np.float32]
-    targets: Floats
-    spec: ModelSpec
-
-    def mixed(self) -> NDArray[np.float32]:
-        """The median, [T, C, H]."""
-        return self.quantiles[..., self.spec.median]
 
 
 def read(path: Path) -> Rows:
@@ -142,49 +140,7 @@ def trained(rows: Rows, hours: int, spec: ModelSpec, seed: int, epochs: int) -> 
     return dict(made.weights)
 
 
-def by_horizon(errors: Floats) -> dict[str, float]:
-    """Means of errors [..., H] over leads 1 to h, for each h."""
-    lead = errors.reshape(-1, errors.shape[-1]).mean(0)
-    return {str(h): round(float(lead[:h].mean()), 4) for h in HORIZONS if h <= len(lead)}
-
-
-def coverage(run: Run, low: int, high: int) -> dict[str, Any]:
-    """Of each central interval, over origins [low, high): share inside, least and most in any ``STRETCH`` origins, mean width."""
-    levels = run.spec.levels
-    told = {}
-    for place in range(run.spec.median):
-        lower, upper = run.quantiles[low:high, ..., place], run.quantiles[low:high, ..., -1 - place]
-        target = run.targets[low:high]
-        inside = ((target >= lower) & (target <= upper)).mean((1, 2))
-        sums = np.concatenate([[0.0], inside.cumsum()])
-        size = min(STRETCH, len(inside))
-        stretches = (sums[size:] - sums[:-size]) / size
-        told[f"{levels[-1 - place] - levels[place]:.2g}"] = {
-            "share": round(float(inside.mean()), 4),
-            "least": round(float(stretches.min()), 4),
-            "most": round(float(stretches.max()), 4),
-            "width": round(float((upper - lower).mean()), 4),
-        }
-    return told
-
-
-def pinball(target: Floats, quantiles: NDArray[Any], levels: tuple[float, ...]) -> float:
-    """Mean quantile loss over everything."""
-    total = 0.0
-    for place, level in enumerate(levels):
-        error = target - quantiles[..., place]
-        total += float(np.maximum(level * error, (level - 1) * error).mean())
-    return round(total / len(levels), 5)
-
-
-def fixed_intervals(run: Run, first: int, low: int) -> NDArray[Any]:
-    """The baseline for intervals: the same median with the residuals' quantiles of origins [first, low), by channel and lead."""
-    past = run.targets[first : low - HORIZON] - run.mixed()[first : low - HORIZON]
-    offsets = np.moveaxis(np.quantile(past, run.spec.levels, axis=0), 0, -1)  # [C, H, Q]
-    return run.mixed()[low:, ..., None] + offsets
-
-
-def judge(run: Run, hours: int, names: list[str], offset: int) -> dict[str, Any]:
+def judge(run: Run, rows: Rows, hours: int, offset: int, limits: Floats | None) -> dict[str, Any]:
     """All scores of an ETT run on its online rows; the run's first row is row ``offset`` of the file."""
     low, high = 3_600 * hours - 1 - offset, len(run.targets) - HORIZON
     target = run.targets[low:high]
@@ -194,12 +150,14 @@ def judge(run: Run, hours: int, names: list[str], offset: int) -> dict[str, Any]
         name: by_horizon((target - run.points[low:high, ..., place]) ** 2)
         for place, name in enumerate(run.spec.experts)
     }
-    told["mse_by_channel"] = {name: by_horizon(mixed[:, place] ** 2) for place, name in enumerate(names)}
-    told["mae_by_channel"] = {name: by_horizon(np.abs(mixed[:, place])) for place, name in enumerate(names)}
+    told["mse_by_channel"] = {name: by_horizon(mixed[:, place] ** 2) for place, name in enumerate(rows.names)}
+    told["mae_by_channel"] = {name: by_horizon(np.abs(mixed[:, place])) for place, name in enumerate(rows.names)}
     told["coverage"] = coverage(run, low, high)
     told["pinball"] = pinball(target, run.quantiles[low:high], run.spec.levels)
     fixed = fixed_intervals(run, max(0, 2_880 * hours - offset), low)[: high - low]
     told["pinball_fixed"] = pinball(target, fixed, run.spec.levels)
+    if limits is not None:
+        told["crossings"] = crossings(run, rows.values, limits, low, high)
     told["origins"] = high - low
     return told
 
@@ -210,27 +168,37 @@ def ett(name: str, spec: ModelSpec, seed: int, bar: Progress, *, quick: bool, wa
     rows = read(FOLDER / "ett" / f"{name}.csv")
     known = rows.values[: 2_880 * hours]
     rows.values = (rows.values - known.mean(0)) / known.std(0)
+    limits = np.quantile(rows.values[: 2_880 * hours], TAILS, axis=0) if warm and not seed else None
     task = bar.add_task(f"{name} {spec.architecture} seed {seed}", total=None)
     weights = None
     if warm and "network" in spec.experts and not (quick and name == "ETTm1"):
         weights = trained(rows, hours, spec, seed, 4 if quick else EPOCHS)
     first, last = (hours * hour for hour in (QUICK_HOURS[name] if quick else (0, 14_400)))
     part = Rows(rows.times[first:last], rows.values[first:last], rows.names, rows.step_s)
-    return judge(forecast(part, spec, seed, weights, bar, task), hours, rows.names, first)
+    return judge(forecast(part, spec, seed, weights, bar, task), part, hours, first, limits)
 
 
 def nab(path: Path, spec: ModelSpec, bar: Progress) -> dict[str, Any]:
-    """One NAB file from a cold start: coverage, and the mixture's squared error over that of its best expert."""
+    """One NAB file from a cold start: coverage, quantile loss (of fixed intervals too, on the later half), and the mixture's squared and
+    absolute error over those of its best expert.
+    """
     rows = read(path)
     task = bar.add_task(path.stem[:30], total=None)
     run = forecast(rows, spec, 0, None, bar, task)
     low, high = 1, len(run.targets) - spec.horizon
     target = run.targets[low:high]
-    mixed = float(((target - run.mixed()[low:high]) ** 2).mean())
-    each = ((target[..., None] - run.points[low:high]) ** 2).mean((0, 1, 2))
-    best = int(each.argmin())
-    ratio = round(mixed / max(float(each[best]), 1e-300), 3)
-    return {"coverage": coverage(run, low, high), "over_best": ratio, "best": spec.experts[best]}
+    mixed, each = target - run.mixed()[low:high], target[..., None] - run.points[low:high]
+    squared, absolute = (each**2).mean((0, 1, 2)), np.abs(each).mean((0, 1, 2))
+    middle, unit = (low + high) // 2, float(rows.values.std()) or 1.0
+    later, fixed = run.quantiles[middle:high], fixed_intervals(run, low, middle)[: high - middle]
+    return {
+        "coverage": coverage(run, low, high),
+        "over_best": round(float((mixed**2).mean()) / max(float(squared.min()), 1e-300), 3),
+        "best": spec.experts[int(squared.argmin())],
+        "over_best_absolute": round(float(np.abs(mixed).mean()) / max(float(absolute.min()), 1e-300), 3),
+        "pinball": pinball(run.targets[middle:high] / unit, later / unit, spec.levels),
+        "pinball_fixed": pinball(run.targets[middle:high] / unit, fixed / unit, spec.levels),
+    }
 
 
 def ablations(spec: ModelSpec) -> dict[str, tuple[ModelSpec, bool]]:
@@ -238,7 +206,7 @@ def ablations(spec: ModelSpec) -> dict[str, tuple[ModelSpec, bool]]:
     left_out = {f"without {name}": (replace(spec, experts=_without(name)), True) for name in EXPERTS[1:]}
     return left_out | {
         "untrained start": (spec, False),
-        "equal weights": (replace(spec, mixture_rate=0.0), True),
+        "first errors and record alone weigh": (replace(spec, mixture_rate=0.0), True),
         "weights not shared anew": (replace(spec, mixture_share=0.0), True),
         "no replay": (replace(spec, replay=0), True),
     }

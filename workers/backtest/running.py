@@ -14,6 +14,7 @@ from stream.decode import Decoder
 from stream.records import Record, Rejected
 from stream.sources.base import Source
 from workers.alerts import AlertEvent
+from workers.backtest.crossing import CrossingScores
 from workers.backtest.files import Arranged, Survey, open_source, read, survey
 from workers.backtest.protocol import Prepared, boundaries, prepare
 from workers.backtest.rivals import RivalField
@@ -49,6 +50,7 @@ class Backtest:
     name: str
     feed: FeedSettings
     scorer: Scorer
+    crossings: CrossingScores
     options: Options = field(default_factory=Options)
     prepared: Prepared | None = None
     rivals: RivalField | None = None
@@ -153,7 +155,8 @@ def backtest(
         from_us=prepared.boundaries.score_us if prepared else 0,
         whole=prepared is not None,
     )
-    result = Backtest(name, feed, scorer, options, prepared, rivals, backwards=found.backwards)
+    crossings = CrossingScores(feed.horizon)
+    result = Backtest(name, feed, scorer, crossings, options, prepared, rivals, backwards=found.backwards)
     now_us, total = 0, max(1, len(found.order))
     for records in _batches(source, options.limit, _adoption(found, prepared)):
         if prepared is not None and result.records == _adoption(found, prepared):
@@ -203,6 +206,8 @@ def _take(result: Backtest, engine: Engine, effects: Effects) -> None:
     if made is None or made.experts is None:
         return
     result.forecasts += len(made.series)
+    if made.crossings is not None:
+        result.crossings.take(made, engine.crossings.limits[made.row])
     season = engine.spec.season_slots
     rivals = result.rivals.take(made, season) if result.rivals else [None] * len(made.series)
     rows = zip(

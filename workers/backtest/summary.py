@@ -42,6 +42,7 @@ def summary(result: Backtest) -> dict[str, Any]:
         "protocol": _protocol(result),
         "rivals": _rivals(result),
         "overall": _overall(result, rows),
+        "crossings": result.crossings.summary(result.prepared.boundaries.score_us if result.prepared else 0),
         "series": rows,
         "alerts": [_alert(event) for event in result.alerts],
     }

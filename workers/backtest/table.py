@@ -49,6 +49,7 @@ def show(result: Backtest, told: dict[str, Any]) -> None:
     else:
         _print_forecasters(console, result, told)
         _print_coverage(console, told)
+        _print_crossings(console, told)
         if len(told["series"]) > 1:
             _print_series(console, told)
     _print_alerts(console, told["alerts"])
@@ -126,6 +127,20 @@ def _print_coverage(console: Console, told: dict[str, Any]) -> None:
         console.print(
             f"           the widest, in any {stretches[0]['origins']:,} origins in a row: {percent(low)} to {percent(high)}"
         )
+
+
+def _print_crossings(console: Console, told: dict[str, Any]) -> None:
+    for side, one in (told["crossings"] or {}).items():
+        console.print(
+            f"[bold]Crossing[/]   {side} the threshold within the horizon: Brier score {number(one['brier'])}"
+            f" ({number(one['brier_of_frequency'])} for always saying {percent(one['frequency'])}); of chances about"
+            f" {_reliabilities(one['reliability'])} came true"
+        )
+
+
+def _reliabilities(bins: list[dict[str, Any]]) -> str:
+    chosen = (bins[0], bins[len(bins) // 2], bins[-1])
+    return ", ".join(f"{percent(one['chance'])}: {percent(one['frequency'])}" for one in chosen)
 
 
 def _print_series(console: Console, told: dict[str, Any]) -> None:
