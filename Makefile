@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help setup services demo test lint soak bench wheel-test lock clean
+.PHONY: help setup services demo test faults lint soak bench wheel-test lock clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ test: setup services lint ## all checks and all tests; PYTEST_ARGS='...' chooses
 
 soak: setup services ## the slow tests that look for growth over millions of observations
 	@$(BIN)/python -m pytest -q -s -ra tests/soak $(PYTEST_ARGS)
+
+faults: setup services ## the fault campaign on real servers: ARGS=--quick, ARGS="--seed N"
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 bench: setup ## run one benchmark: make bench NAME=... ARGS='...'
 	@if [ -z "$(NAME)" ]; then \

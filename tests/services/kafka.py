@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -50,21 +50,24 @@ _LOGGING = """\
 # session is short, as after a kill -9 the controller takes the broker back only when that has run out.
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{inner_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{outer_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/log
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 message.max.bytes=8388608
@@ -123,24 +126,54 @@ def fetch(limit_s: float = 300.0) -> Path:
     return jars
 
 
-class ApacheKafka:
-    """A broker of one's own that may be stopped, killed and started again: same port, same folder."""
+def new_cluster_id() -> str:
+    """Twenty-two characters, as Kafka wants them."""
+    return "T" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
 
-    def __init__(self) -> None:
+
+class ApacheKafka:
+    """A broker of one's own that may be stopped, killed and started again: same port, same folder.
+
+    ``node`` counts from 1: its place in a cluster whose controllers listen on these ports, one for each broker. Clients that come in by
+    ``inner_port`` are sent on to ``outer_port``, where a proxy may stand.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: int = 1,
+        controllers: Sequence[int] = (),
+        cluster: str = "",
+        outer_port: int = 0,
+        heap_mb: int = 512,
+    ) -> None:
         java = shutil.which("java")
         if java is None:
             raise Unavailable("java is not on PATH: install the package default-jre-headless")
         jars = fetch()
-        self.port = free_port()
+        self.port, self.inner_port = free_port(), free_port()
+        self.cluster = cluster or new_cluster_id()
+        ports = list(controllers) or [free_port()]
         self.folder = Path(tempfile.mkdtemp(prefix="tidecast-test-kafka-"))
         self._process: GuardedProcess | None = None
         self._settings = self.folder / "server.properties"
         self._settings.write_text(
-            _PROPERTIES.format(port=self.port, controller_port=free_port(), folder=self.folder), encoding="utf-8"
+            _PROPERTIES.format(
+                node=node,
+                voters=",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(ports, 1)),
+                port=self.port,
+                inner_port=self.inner_port,
+                outer_port=outer_port or self.inner_port,
+                controller_port=ports[node - 1],
+                replicas=len(ports),
+                in_sync=(len(ports) + 1) // 2,
+                folder=self.folder,
+            ),
+            encoding="utf-8",
         )
         logging = self.folder / "log4j2.xml"
         logging.write_text(_LOGGING, encoding="utf-8")
-        small = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        small = ["-Xms64m", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         self._java = [java, *small, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*"]
 
     @property
@@ -152,12 +185,21 @@ class ApacheKafka:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> Self:
+        self.launch()
+        self.wait()
+        return self
+
+    def launch(self) -> None:
+        """Begin to start: brokers of a cluster wait for each other."""
         if not (self.folder / "log").exists():
             self._format()
         command = [*self._java, "kafka.Kafka", str(self._settings)]
         self._process = GuardedProcess(command, self.folder / "server.log")
+
+    def wait(self) -> None:
+        """Until it answers clients."""
+        assert self._process is not None
         self._process.wait_until(self._ready, 60.0, "Apache Kafka")
-        return self
 
     def stop(self) -> None:
         """Let the broker end in its own way (SIGTERM)."""
@@ -190,8 +232,7 @@ class ApacheKafka:
         return listens(self.port) and answers_kafka(self.bootstrap_servers)
 
     def _format(self) -> None:
-        cluster = "T" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
-        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)]
+        arguments = ["kafka.tools.StorageTool", "format", "-t", self.cluster, "-c", str(self._settings)]
         done = subprocess.run([*self._java, *arguments], capture_output=True, text=True, timeout=60.0, check=False)
         if done.returncode:
             raise ServiceError(
