@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -23,7 +25,7 @@ if found then redis.call('SET', KEYS[1], (string.gsub(found, '"state":"%a+"', '"
 """
 _READ_FENCES = """
 local found = {}
-for i, key in ipairs(KEYS) do found[i] = redis.call('HMGET', key, 'epoch', 'offset') end
+for i, key in ipairs(KEYS) do found[i] = redis.call('HMGET', key, 'epoch', 'token', 'written', 'offset') end
 return found
 """
 
@@ -45,6 +47,8 @@ class Claim:
     """The saved states held every record up to this offset when the claim was made: go on after it. None: from the beginning."""
     thin: Thinning = ()
     """How learning was thinned at the offsets between ``complete`` and ``offset``."""
+    token: str = ""
+    """Of this claim alone: a Redis that has lost its last second gives out an epoch twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,26 @@ class PartitionPublication:
 class Published:
     fenced: frozenset[Claim]
     """Claims that are void: another worker has the partition now and nothing of it was written."""
+    forgotten: frozenset[Claim]
+    """Claims under which Redis had confirmed more than it knows now: nothing of it was written. Claim anew, and run again."""
     champions: Mapping[str, str | None]
     """Feed -> version that is champion now, for the feeds of the publications."""
 
 
+class _Standing(Enum):
+    """What Redis says to a claim."""
+
+    GOOD = "all that it confirmed is there"
+    WRITTEN = "this very write is there already: only its answer was lost"
+    FENCED = "another worker has claimed since"
+    FORGOTTEN = "what we wrote is no longer there"
+
+
 class RedisStore:
     """Claims partitions, loads and saves state, publishes. One thread at a time may publish for a claim.
+
+    Every write is numbered, and each partition holds the number of its last one. So a write whose answer was lost is told from one that
+    never arrived, and a Redis that came back without its last second is noticed before anything is built upon what it has lost.
 
     The streams are cut at about ``forecast_maxlen`` entries (one is a whole batch, some MB at a thousand forecasts;
     0 keeps no forecast stream) and ``alert_maxlen`` alerts. All methods raise ServiceError when Redis fails.
@@ -95,23 +113,39 @@ class RedisStore:
         self._client: Any = client  # redis-py cannot type that all replies are bytes
         self._forecast_maxlen = forecast_maxlen
         self._alert_maxlen = alert_maxlen
+        self._confirmed: dict[str, tuple[Claim, int]] = {}
+        """By partition's key: our newest claim, and the number of the last write under it that Redis has confirmed."""
+        self._number = 0
+        self._trying: Sequence[PartitionPublication] | None = None
 
     def claim(self, topic: str, partition: int, owner: str) -> Claim:
         """Take the partition: from now on, every earlier claim to it is fenced."""
-        key = self.keys.partition(topic, partition)
+        key, token = self.keys.partition(topic, partition), secrets.token_hex(8)
         with service_errors(f"claiming {topic}/{partition}"), self._client.pipeline(transaction=True) as pipe:
             pipe.hincrby(key, "epoch", 1)
-            pipe.hset(key, mapping={"owner": owner, "updated": _now()})
+            pipe.hset(key, mapping={"owner": owner, "token": token, "written": 0, "updated": _now()})
             pipe.hmget(key, "offset", "complete", "thin")
             epoch, _, (offset, complete, thin) = pipe.execute()
-        return Claim(
+        claim = Claim(
             topic,
             partition,
             int(epoch),
             None if offset is None else int(offset),
             None if complete is None else int(complete),
             () if thin is None else tuple((int(at), int(factor)) for at, factor in orjson.loads(thin)),
+            token,
         )
+        self._confirmed[key] = (claim, 0)
+        return claim
+
+    def standing(self, claims: Sequence[Claim]) -> Published:
+        """Which of these claims are void, without writing anything: whoever writes seldom finds out seldom."""
+        if not claims:
+            return Published(frozenset(), frozenset(), {})
+        keys = {claim: self.keys.partition(claim.topic, claim.partition) for claim in claims}
+        with service_errors(f"looking at {len(keys)} partitions"):
+            found, _ = self._read_standing(self._client, keys)
+        return _published(found, {})
 
     def load_states(self, topic: str, partition: int, feed: str, *, chunk: int = 256) -> Iterator[tuple[str, bytes]]:
         """Series and state, each series once, about ``chunk`` at a time so that a big partition does not block Redis.
@@ -136,23 +170,30 @@ class RedisStore:
             return int(self._client.hlen(self.keys.state(topic, partition, feed)))
 
     def publish(self, publications: Sequence[PartitionPublication]) -> Published:
-        """Write all of it or nothing, in one transaction; leave out partitions that another worker has claimed.
+        """Write all of it or nothing, in one transaction; leave out partitions that another worker has claimed, or where Redis has lost
+        what it had confirmed.
 
         A publication whose ``offset`` is not above the partition's published offset is a replay: only its states are
         written. So calling again after a ServiceError is safe, also when the first call did its work and only the
-        answer was lost. Feeds that share a partition must travel in one call, else the second looks like a replay.
-        Records at or below the published offset inside a publication that reaches beyond it are the caller's to drop.
+        answer was lost; call with the same object then, for by that it is told that this is the same write. Feeds that
+        share a partition must travel in one call, else the second looks like a replay. Records at or below the
+        published offset inside a publication that reaches beyond it are the caller's to drop.
         """
         if not publications:
-            return Published(frozenset(), {})
+            return Published(frozenset(), frozenset(), {})
         claims = {(item.claim.topic, item.claim.partition): item.claim for item in publications}
         if any(claims[item.claim.topic, item.claim.partition] != item.claim for item in publications):
             raise ValueError("two claims to one partition in one call")
         keys = {claim: self.keys.partition(claim.topic, claim.partition) for claim in claims.values()}
+        if self._trying is not publications:
+            self._number += 1
+            self._trying = publications
         with service_errors(f"publishing {len(keys)} partitions"), self._client.pipeline(transaction=True) as pipe:
             for _ in range(_ATTEMPTS):
                 try:
-                    return self._publish_once(pipe, publications, keys)
+                    done = self._publish_once(pipe, publications, keys)
+                    self._trying = None
+                    return done
                 except redis.WatchError:
                     # Somebody has claimed one of the partitions meanwhile, or the connection broke and it is not known
                     # whether the transaction took place. Epochs and offsets, read again, tell both.
@@ -166,22 +207,53 @@ class RedisStore:
             pipe.sadd(self.keys.workers, worker_id)
             pipe.execute()
 
+    def _read_standing(self, client: Any, keys: Mapping[Claim, str]) -> tuple[dict[Claim, _Standing], dict[Claim, int]]:
+        """How each claim stands, and the published offset of each partition, -1 for none."""
+        rows = client.eval(_READ_FENCES, len(keys), *keys.values())
+        found: dict[Claim, _Standing] = {}
+        offsets: dict[Claim, int] = {}
+        for (claim, key), (epoch, token, written, offset) in zip(keys.items(), rows, strict=True):
+            ours, confirmed = self._confirmed.get(key, (None, 0))
+            offsets[claim] = -1 if offset is None else int(offset)
+            if ours != claim:
+                found[claim] = _Standing.FENCED
+            elif epoch is None or int(epoch) < claim.epoch:
+                found[claim] = _Standing.FORGOTTEN
+            elif token is None or token.decode() != claim.token:
+                found[claim] = _Standing.FENCED
+            elif int(written) < confirmed:
+                found[claim] = _Standing.FORGOTTEN
+            else:
+                found[claim] = _Standing.WRITTEN if int(written) == self._number else _Standing.GOOD
+        return found, offsets
+
     def _publish_once(
         self, pipe: Any, publications: Sequence[PartitionPublication], keys: Mapping[Claim, str]
     ) -> Published:
         pipe.watch(*keys.values())
-        rows = pipe.eval(_READ_FENCES, len(keys), *keys.values())
-        offsets = {
-            claim: -1 if offset is None else int(offset)
-            for claim, (epoch, offset) in zip(keys, rows, strict=True)
-            if epoch is not None and int(epoch) == claim.epoch
-        }
+        standing, offsets = self._read_standing(pipe, keys)
         pipe.multi()
+        good = {claim: key for claim, key in keys.items() if standing[claim] is _Standing.GOOD}
+        self._write(pipe, [item for item in publications if item.claim in good], offsets, good)
+        feeds = list(dict.fromkeys(item.feed for item in publications))
+        pipe.mget([self.keys.champion(feed) for feed in feeds])
+        versions = pipe.execute()[-1]
+        for claim, key in keys.items():
+            if standing[claim] in (_Standing.GOOD, _Standing.WRITTEN):
+                self._confirmed[key] = (claim, self._number)
+        champions = {feed: None if v is None else v.decode() for feed, v in zip(feeds, versions, strict=True)}
+        return _published(standing, champions)
+
+    def _write(
+        self,
+        pipe: Any,
+        publications: Sequence[PartitionPublication],
+        offsets: Mapping[Claim, int],
+        keys: Mapping[Claim, str],
+    ) -> None:
         latest: dict[str, bytes] = {}
         reached: dict[Claim, int] = {}
         for item in publications:
-            if item.claim not in offsets:
-                continue
             if item.states:
                 state_key = self.keys.state(item.claim.topic, item.claim.partition, item.feed)
                 pipe.hset(state_key, mapping=item.states)
@@ -198,11 +270,8 @@ class RedisStore:
             pipe.mset(latest)
         for claim, offset in reached.items():
             pipe.hset(keys[claim], mapping={"offset": offset, "updated": _now()})
-        feeds = list(dict.fromkeys(item.feed for item in publications))
-        pipe.mget([self.keys.champion(feed) for feed in feeds])
-        versions = pipe.execute()[-1]
-        champions = {feed: None if v is None else v.decode() for feed, v in zip(feeds, versions, strict=True)}
-        return Published(frozenset(claim for claim in keys if claim not in offsets), champions)
+        for key in keys.values():
+            pipe.hset(key, "written", self._number)
 
     def _add_effects(self, pipe: Any, item: PartitionPublication, latest: dict[str, bytes]) -> None:
         keys, claim = self.keys, item.claim
@@ -249,6 +318,11 @@ class RedisStore:
             "forecasts": b"[" + b",".join(forecast for _, forecast in item.forecasts) + b"]",
         }
         pipe.xadd(self.keys.forecasts(item.feed), entry, maxlen=self._forecast_maxlen)
+
+
+def _published(standing: Mapping[Claim, _Standing], champions: Mapping[str, str | None]) -> Published:
+    void = {kind: frozenset(claim for claim, how in standing.items() if how is kind) for kind in _Standing}
+    return Published(void[_Standing.FENCED], void[_Standing.FORGOTTEN], champions)
 
 
 def _now() -> str:

@@ -24,7 +24,7 @@ from stream.kafka_config import TopicPartition
 from stream.kafka_group import GroupSource
 from stream.records import Decoded, Record, Rejected, runs
 from stream.redis_models import ModelRegistry
-from stream.redis_store import Claim, PartitionPublication, RedisStore, Thinning
+from stream.redis_store import Claim, PartitionPublication, Published, RedisStore, Thinning
 from workers.effects import Effects, Touched
 from workers.lane import Lane
 from workers.ledger import Ledger
@@ -62,7 +62,8 @@ class Worker:
         self.backlog = Backlog(settings.worker.thin_after, settings.worker.thin_most)
         self._unpublished = False
         self._champions: dict[str, str | None] = {}
-        self._fenced: dict[TopicPartition, int] = {}
+        self._take_again: dict[TopicPartition, int] = {}
+        """Partitions that we hold by Kafka's word and not by Redis', and when to claim them again, in microseconds."""
         self.counts = {
             "records": 0,
             "observations": 0,
@@ -71,6 +72,7 @@ class Worker:
             "rejected": 0,
             "alerts": 0,
             "batches": 0,
+            "forgotten": 0,
         }
         self._commits: dict[TopicPartition, int] = {}
         self._last = {"commit": 0, "sweep": 0, "beat": 0}
@@ -146,7 +148,7 @@ class Worker:
             self._commit(force=True)
         for place in places:
             self._forget(place)
-            self._fenced.pop(TopicPartition(*place), None)
+            self._take_again.pop(TopicPartition(*place), None)
         log.info("partitions given up", partitions=[f"{place.topic}/{place.partition}" for place in places], lost=lost)
 
     def _forget(self, place: Place) -> None:
@@ -305,13 +307,27 @@ class Worker:
         self.ledger.settle(saving)
         for place in {Place(one.claim.topic, one.claim.partition) for one in out}:
             self.ledger.holdings[place].complete = complete[place]
-        for claim in done.fenced:
-            log.warning("partition was taken by another worker", topic=claim.topic, partition=claim.partition)
-            self._forget(Place(claim.topic, claim.partition))
-            self._fenced[TopicPartition(claim.topic, claim.partition)] = self.clock()
+        self._give_up(done)
         for lane in self.lanes.values():
             lane.engine.drop([series for series in lane.beyond() if not self.ledger.is_unsaved(series)])
         self._champions.update(done.champions)
+
+    def _give_up(self, found: Published) -> None:
+        """Let go of partitions whose claim is void, and note when to claim them again if Kafka still says that they are ours."""
+        for claim in found.fenced:
+            log.warning("partition was taken by another worker", topic=claim.topic, partition=claim.partition)
+            self._take_again[TopicPartition(claim.topic, claim.partition)] = self.clock() + RETAKE_AFTER_US
+        for claim in found.forgotten:
+            log.error(
+                "Redis has lost what it had confirmed: running again",
+                topic=claim.topic,
+                partition=claim.partition,
+                published=self.ledger.holdings[Place(claim.topic, claim.partition)].published,
+            )
+            self._take_again[TopicPartition(claim.topic, claim.partition)] = self.clock()
+            self.counts["forgotten"] += 1
+        for claim in found.fenced | found.forgotten:
+            self._forget(Place(claim.topic, claim.partition))
 
     def _adopt_champions(self) -> None:
         """Go on from a new champion, between batches, and never while records are run again that were published under the old one."""
@@ -329,10 +345,10 @@ class Worker:
     # The clock, and services that are away
 
     def _retake(self, now_us: int) -> None:
-        """Claim again what was fenced and is still ours by Kafka's word: then nobody took it, but Redis has lost its memory of us."""
-        due = [partition for partition, since_us in self._fenced.items() if now_us - since_us >= RETAKE_AFTER_US]
+        """Claim again what is still ours by Kafka's word: nobody took it, or Redis has lost its memory of us."""
+        due = [partition for partition, at_us in self._take_again.items() if now_us >= at_us]
         for partition in due:
-            del self._fenced[partition]
+            del self._take_again[partition]
         if due and self._source is not None:
             self._source.retake(due)
 
@@ -340,6 +356,8 @@ class Worker:
         """What is due by the clock: commit, silent series, heartbeat."""
         now_us = self.clock()
         self._commit(force=False)
+        if self._take_again:
+            self._retake(now_us)
         if self._source is not None and self.backlog.due(now_us):
             self._look(self._source, now_us)
         if now_us - self._last["sweep"] >= SWEEP_EVERY_US:
@@ -361,7 +379,8 @@ class Worker:
             self._unpublished = False
             self._champions[lane.feed.name] = self._until_done(lambda lane=lane: self.models.champion(lane.feed.name))  # type: ignore[misc]
         self.save(self._due(now_us))
-        self._retake(now_us)
+        # Whoever has nothing to write must find out as well what Redis has lost.
+        self._give_up(self._until_done(lambda: self.store.standing(list(self.claims.values()))))
 
     def _look(self, source: GroupSource, now_us: int) -> None:
         if self.backlog.look(sum(source.lag().values()), now_us):

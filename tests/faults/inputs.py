@@ -147,4 +147,4 @@ def _poison(rng: Random, number: int, partitions: int, full: int, name: str) -> 
         value = [value, value]
     if isinstance(value, (dict, list)):
         value = json.dumps(value).encode()
-    return Sent(partition, b"poison" if rng.random() < 0.7 else b"", value, reason)
+    return Sent(partition, b"" if value and rng.random() < 0.3 else b"poison", value, reason)

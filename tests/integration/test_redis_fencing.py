@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
 from redis.connection import Connection, UnixDomainSocketConnection
+from redis.retry import Retry
 
 from stream.errors import ServiceError
 from stream.redis_connect import connect
 from stream.redis_reader import RedisReader
-from stream.redis_store import Claim, RedisStore
-from tests.integration.publications import FEED, TOPIC, contents, publication
+from stream.redis_store import Claim, PartitionPublication, RedisStore
+from tests.integration.publications import FEED, TOPIC, alert, contents, publication
 
 pytestmark = pytest.mark.redis
+NO_RETRY = {"retry": Retry(NoBackoff(), 0)}
 
 
 @pytest.fixture
@@ -64,9 +67,12 @@ def test_a_replayed_publication_writes_states_only(
 ) -> None:
     claim = store.claim(TOPIC, 0, "a")
     store.publish([publication(claim, 5)])
+    client.hdel(store.keys.partition(TOPIC, 0), "written")  # the number of the write, which is another one
     before = contents(client, namespace, leaving_out=":state:")
+    client.hset(store.keys.partition(TOPIC, 0), "written", 1)
     replayed = publication(claim, offset, "hall-9", states={"hall-7": b"again"})
     assert store.publish([replayed]).fenced == frozenset()
+    client.hdel(store.keys.partition(TOPIC, 0), "written")
     assert contents(client, namespace, leaving_out=":state:") == before
     assert dict(store.load_states(TOPIC, 0, FEED)) == {"hall-7": b"again"}
 
@@ -188,3 +194,68 @@ def test_a_connection_lost_at_exec_neither_loses_nor_doubles_effects(
     assert broken.is_set()
     assert len(reader.forecasts(FEED)) == len(reader.alerts()) == 1
     assert dict(store.load_states(TOPIC, 0, FEED)) == {"hall-7": b"state at 0"}
+
+
+def test_an_alert_of_the_clock_whose_answer_was_lost_is_not_raised_twice(
+    client: redis.Redis, store: RedisStore, reader: RedisReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = store.claim(TOPIC, 0, "a")
+    clocked = [PartitionPublication(claim, FEED, 0, -1, alerts=[alert("hall-7")], by_clock=True)]
+
+    def send_and_wait(connection: Any, text: bytes) -> None:
+        connection._sock.sendall(text)
+        while reader.partition(TOPIC, 0)["written"] != "1":
+            time.sleep(0.005)
+        raise redis.ConnectionError("and the next call meets it too")
+
+    monkeypatch.setattr(
+        client.connection_pool, "connection_kwargs", client.connection_pool.connection_kwargs | NO_RETRY
+    )
+    breaking(monkeypatch, send_and_wait)
+    try:
+        store.publish(clocked)
+    except ServiceError:
+        store.publish(clocked)
+    assert len(reader.alerts()) == 1
+    assert store.publish(list(clocked)).forgotten == frozenset()
+    assert len(reader.alerts()) == 2, "another list is another write"
+
+
+@pytest.mark.parametrize("lost", ["effects", "states", "claim", "everything"])
+def test_a_redis_that_lost_what_it_had_confirmed_is_noticed_before_anything_is_built_upon_it(
+    client: redis.Redis, namespace: str, store: RedisStore, lost: str
+) -> None:
+    claim = store.claim(TOPIC, 0, "a") if lost != "claim" else None
+    if claim is not None:
+        store.publish([publication(claim, 0)])
+    before: Any = {key: client.dump(key) for key in client.scan_iter(match=f"{namespace}:*")}
+    if claim is None:
+        claim = store.claim(TOPIC, 0, "a")
+    elif lost == "effects":
+        store.publish([publication(claim, 1)])
+    else:
+        store.publish([publication(claim, 0, states={"hall-7": b"later"})])
+    assert store.standing([claim]).forgotten == frozenset()
+    # As after a restart that lost the last second of the append-only file.
+    for key in client.scan_iter(match=f"{namespace}:*"):
+        client.delete(key)
+    for key, content in before.items() if lost != "everything" else ():
+        client.restore(key, 0, content)
+    as_found = contents(client, namespace)
+    assert store.standing([claim]).forgotten == {claim}
+    done = store.publish([publication(claim, 2)])
+    assert (set(done.forgotten), set(done.fenced)) == ({claim}, set())
+    assert contents(client, namespace) == as_found
+    again = store.claim(TOPIC, 0, "a")
+    assert again.offset == (0 if lost in ("effects", "states") else None)
+    assert store.publish([publication(again, 2)]).forgotten == frozenset()
+
+
+def test_an_epoch_that_was_given_out_twice_belongs_to_the_later_claim(client: redis.Redis, namespace: str) -> None:
+    one, other = RedisStore(client, namespace), RedisStore(client, namespace)
+    early = one.claim(TOPIC, 0, "a")
+    client.delete(one.keys.partition(TOPIC, 0))
+    late = other.claim(TOPIC, 0, "b")
+    assert early.epoch == late.epoch
+    assert one.publish([publication(early, 0)]).fenced == {early}
+    assert other.publish([publication(late, 0)]).fenced == frozenset()

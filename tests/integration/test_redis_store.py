@@ -43,7 +43,7 @@ def reader(client: redis.Redis, namespace: str) -> RedisReader:
 
 def test_a_publication_can_be_read_by_every_way(store: RedisStore, reader: RedisReader) -> None:
     claim = store.claim(TOPIC, 3, "worker-a")
-    assert claim == Claim(TOPIC, 3, 1, None)
+    assert claim == Claim(TOPIC, 3, 1, None, token=claim.token)
     twice = [("hall-7", forecast("hall-7", 1)), ("hall-8", forecast("hall-8", 5)), ("hall-7", forecast("hall-7", 2))]
     outcome = store.publish([publication(claim, 12, first_offset=10, forecasts=twice)])
     assert (outcome.fenced, outcome.champions) == (frozenset(), {FEED: None})
@@ -70,7 +70,8 @@ def test_a_publication_can_be_read_by_every_way(store: RedisStore, reader: Redis
     assert store.count_states(TOPIC, 3, FEED) == 1
     place = reader.partition(TOPIC, 3)
     assert (place["epoch"], place["offset"], place["owner"]) == ("1", "12", "worker-a")
-    assert store.claim(TOPIC, 3, "worker-b") == Claim(TOPIC, 3, 2, 12)
+    later = store.claim(TOPIC, 3, "worker-b")
+    assert later == Claim(TOPIC, 3, 2, 12, token=later.token)
 
 
 def test_an_alert_is_open_from_firing_to_resolved(store: RedisStore, reader: RedisReader) -> None:

@@ -18,6 +18,7 @@ from stream.redis_models import ModelRegistry
 from stream.redis_reader import RedisReader
 from stream.redis_store import RedisStore
 from tests.integration.running import Process, count_forecasts, forecasts, produce, repeated, until, write_config
+from tests.services.redis import RedisServer
 from tests.unit.engines import SMALL, observation, record
 from workers.series import Place
 from workers.settings import Settings
@@ -115,6 +116,44 @@ def test_a_stale_alert_is_resolved_by_the_worker_that_comes_after(
     letters.close()
 
 
+def test_what_redis_lost_is_published_again_and_goes_on_as_if_nothing_had_been(
+    tmp_path: Path, bootstrap_servers: str, own_redis: RedisServer, namespace: str, topic: Callable[..., str]
+) -> None:
+    name = topic(1)
+    config = write_config(
+        tmp_path,
+        bootstrap_servers,
+        own_redis.url,
+        namespace,
+        [SMALL | {"topics": [name]}],
+        worker={"checkpoint": "100ms"},
+    )
+    client = connect(own_redis.url)
+    reader = RedisReader(client, namespace)
+    file = own_redis.folder / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    with Process(config, "worker") as worker:
+        produce(bootstrap_servers, name, [("s", observation("s", n, n)) for n in range(20)])
+        until(lambda: count_forecasts(client, reader, "small") == 20, "20 forecasts")
+        kept = file.stat().st_size
+        before = forecasts(reader, "small")
+        produce(bootstrap_servers, name, [("s", observation("s", n, n)) for n in range(20, 30)])
+        until(lambda: count_forecasts(client, reader, "small") == 30, "30 forecasts")
+        told = forecasts(reader, "small")
+        own_redis.kill9()
+        with file.open("r+b") as lost:
+            lost.truncate(kept)
+        own_redis.start()
+        # No further record comes: who is idle must notice as well.
+        until(lambda: count_forecasts(client, reader, "small") == 30, "the forecasts that were lost", 30)
+        again = forecasts(reader, "small")
+        assert worker.stop() == 0
+        assert "Redis has lost what it had confirmed" in worker.log.read_text()
+    assert again[:20] == before
+    assert [one.model_copy(update={"issued": None}) for one in again] == [
+        one.model_copy(update={"issued": None}) for one in told
+    ]
+
+
 def test_a_worker_claims_again_what_redis_has_forgotten(
     tmp_path: Path, bootstrap_servers: str, redis_url: str, namespace: str, topic: Callable[..., str]
 ) -> None:
@@ -129,6 +168,6 @@ def test_a_worker_claims_again_what_redis_has_forgotten(
             client.delete(key)
         produce(bootstrap_servers, name, [("s", observation("s", n, n)) for n in range(20, 25)])
         # Nothing is known of what was published, so the log is run again from its beginning.
-        until(lambda: count_forecasts(client, reader, "small") == 25, "all forecasts again", 90)
+        until(lambda: count_forecasts(client, reader, "small") == 25, "all forecasts again", 15)
         assert worker.stop() == 0
     assert not repeated(forecasts(reader, "small"))
