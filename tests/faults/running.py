@@ -74,12 +74,19 @@ def _live(stand: Stand) -> None:
         stand.start()
     if scenario.retrains:
         stand.start("scheduler")
+    records = scenario.input.records
+    sent = max(1, len(records) // 10)
+    for one in records[:sent]:
+        stand.send(one)
+    # What befalls processes that have yet to begin proves little.
+    stand.recovers("start")
+    _await_recoveries(stand)
+    notes.began = time.monotonic()
+    notes.say("all are at work")
     events: list[tuple[float, int, Callable[[], Any]]] = []
     for number, fault in enumerate(scenario.faults):
         events.append((fault.at_s, number, lambda fault=fault, number=number: _begin(stand, events, fault, number)))  # type: ignore[misc]
     heapq.heapify(events)
-    records = scenario.input.records
-    sent = 0
     while sent < len(records) or events:
         now_s = time.monotonic() - notes.began
         goal = min(len(records), int(len(records) * now_s / scenario.active_s))
@@ -92,6 +99,15 @@ def _live(stand: Stand) -> None:
         stand.supervise()
         _measure(stand)
         time.sleep(TICK_S)
+
+
+def _await_recoveries(stand: Stand) -> bool:
+    until = time.monotonic() + COMES_BACK_WITHIN_S
+    while any(one.took_s is None for one in stand.notes.recoveries) and time.monotonic() < until:
+        stand.look()
+        stand.supervise()
+        time.sleep(TICK_S)
+    return time.monotonic() < until
 
 
 def _begin(stand: Stand, events: list[tuple[float, int, Callable[[], Any]]], fault: Any, number: int) -> None:
@@ -108,12 +124,7 @@ def _settle(stand: Stand, verdict: Verdict) -> None:
         stand.start()
     stand.producer.flush(timeout=60)
     stand.recovers("end")
-    until = time.monotonic() + COMES_BACK_WITHIN_S
-    while any(one.took_s is None for one in stand.notes.recoveries) and time.monotonic() < until:
-        stand.look()
-        stand.supervise()
-        time.sleep(TICK_S)
-    if time.monotonic() >= until:
+    if not _await_recoveries(stand):
         verdict.other.append(f"not all published within {COMES_BACK_WITHIN_S:g} s: {stand.published()} of {stand.sent}")
     if stand.scenario.retrains:
         _await_champion(stand, verdict)
