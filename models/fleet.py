@@ -20,6 +20,7 @@ engine's promise (the same effects however the stream is cut into batches) rests
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,14 @@ from models.registry import architecture
 from models.spec import ModelSpec
 
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starting weights [P], and whether they were trained or drawn."""
+
+    weights: Tensor
+    trained: bool
 
 
 class Fleet:
@@ -88,6 +97,14 @@ class Fleet:
     def moment(self) -> Rows:
         """Recurrent steps that each carried state has taken, [N]."""
         return self.arrays["fleet.moment"]
+
+    def begun(self) -> Start:
+        """What new series start from now."""
+        return Start(self.start, self.trained)
+
+    def begin_from(self, start: Start) -> None:
+        """Let new series start from there, until something else is said."""
+        self.start, self.trained = start.weights, start.trained
 
     def set_start(self, weights: Mapping[str, Tensor]) -> None:
         """New series start from these trained weights. Raises ValueError where they do not fit."""

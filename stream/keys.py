@@ -77,7 +77,7 @@ class Keys:
     ``{ns}:relay-sending:{target}``        string     the notification that is on its way (JSON)
     ``{ns}:relay-letters:{target}``        stream     notifications that could not be delivered
     ``{ns}:relay-replay:{target}``         list       ids of letters to be sent again
-    ``{ns}:partition:{topic}:{partition}`` hash       ``epoch``, ``token``, ``written``, ``offset``, ``complete``, ``thin``, ...
+    ``{ns}:partition:{topic}:{partition}`` hash       ``epoch``, ``token``, ``written``, ``offset``, ``complete``, ...
     ``{ns}:state:{topic}:{partition}:{feed}``  hash   series -> state, opaque bytes
     ``{ns}:models:{feed}``                 hash       version -> manifest (JSON)
     ``{ns}:model:{feed}:{version}``        string     the model, safetensors bytes

@@ -18,6 +18,7 @@ from stream.messages import VERSION, AlertMessage, LiveNotice, iso
 from stream.redis_connect import service_errors
 
 _ATTEMPTS = 8
+_MODEL = "model:"
 # Quotes inside JSON's strings are escaped, so this is the field and nothing that a series id could hold.
 _MARK_STALE = """
 local found = redis.call('GET', KEYS[1])
@@ -47,8 +48,15 @@ class Claim:
     """The saved states held every record up to this offset when the claim was made: go on after it. None: from the beginning."""
     thin: Thinning = ()
     """How learning was thinned at the offsets between ``complete`` and ``offset``."""
+    models: tuple[tuple[str, str], ...] = ()
+    """Feed and version of the model under which its last records were published."""
     token: str = ""
     """Of this claim alone: a Redis that has lost its last second gives out an epoch twice."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether records are to be run again that were published before."""
+        return self.offset is not None and (self.complete is None or self.complete < self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class PartitionPublication:
     """Series that have fallen silent: the state in their latest forecast becomes ``stale``."""
     thin: Thinning | None = None
     """How learning was thinned up to ``offset``, as far as it may be asked for again. None: unchanged."""
+    model: str | None = None
+    """Version of the model under which this is published. None: unchanged."""
     by_clock: bool = False
     """Brought about by the clock and not by a record: the effects go in whatever the published offset is, and do not move it."""
 
@@ -124,8 +134,9 @@ class RedisStore:
         with service_errors(f"claiming {topic}/{partition}"), self._client.pipeline(transaction=True) as pipe:
             pipe.hincrby(key, "epoch", 1)
             pipe.hset(key, mapping={"owner": owner, "token": token, "written": 0, "updated": _now()})
-            pipe.hmget(key, "offset", "complete", "thin")
-            epoch, _, (offset, complete, thin) = pipe.execute()
+            pipe.hgetall(key)
+            epoch, _, held = pipe.execute()
+        offset, complete, thin = (held.get(name) for name in (b"offset", b"complete", b"thin"))
         claim = Claim(
             topic,
             partition,
@@ -133,6 +144,11 @@ class RedisStore:
             None if offset is None else int(offset),
             None if complete is None else int(complete),
             () if thin is None else tuple((int(at), int(factor)) for at, factor in orjson.loads(thin)),
+            tuple(
+                (name.decode().removeprefix(_MODEL), version.decode())
+                for name, version in held.items()
+                if name.startswith(_MODEL.encode())
+            ),
             token,
         )
         self._confirmed[key] = (claim, 0)
@@ -265,6 +281,8 @@ class RedisStore:
                 reached[item.claim] = max(item.offset, reached.get(item.claim, -1))
                 if item.thin is not None:
                     pipe.hset(keys[item.claim], "thin", orjson.dumps(item.thin))
+                if item.model is not None:
+                    pipe.hset(keys[item.claim], f"{_MODEL}{item.feed}", item.model)
                 self._add_effects(pipe, item, latest)
         if latest:
             pipe.mset(latest)

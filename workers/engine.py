@@ -17,7 +17,7 @@ from models.observation import Beat
 from stream.grid import Verdict
 from stream.records import Decoded, Observations, Reason, Rejected, Run
 from workers.effects import Effects, Forecasts, Touched, in_order, turns
-from workers.residents import Residents, series_key
+from workers.residents import Residents
 from workers.series import Place, Rows, Series
 
 REFUSED = -1
@@ -59,8 +59,7 @@ class Engine(Residents):
                 found += self._begin_new(decoded, run, part, now_us, effects)
         rows = np.array(found, np.int64)
         if effects.started:
-            fresh = np.array([series.row for series in effects.started], np.int64)
-            self.forecaster.start(fresh, np.array([series_key(one.name) for one in effects.started], np.uint64))
+            self.start(effects.started)
         picked = np.flatnonzero(rows != REFUSED) if effects.rejected else np.arange(len(rows))
         rows, offsets = rows[picked], decoded.offsets[seen.record[picked]]
         wanted = offsets > self.table.applied[rows]

@@ -21,6 +21,7 @@ from workers.settings import FeedSettings, Settings
 
 log = structlog.get_logger()
 
+UNTRAINED = "untrained"
 CARD_EVERY_US = 1_000_000
 """A series' card is brought up to date at most this often: it costs more than a forecast and nobody reads faster."""
 
@@ -37,15 +38,32 @@ class Lane:
 
     # Series in and out
 
-    def open(self, place: Place, now_us: int) -> int:
-        """Take a partition with the series that have state there, as many in memory as fit; returns how many there are."""
+    def open(self, place: Place, now_us: int, version: str | None = None) -> int:
+        """Take a partition with the series that have state there, as many in memory as fit; returns how many there are.
+
+        ``version`` is of the model under which the records were published that are to be run again, if there are any.
+        """
         self.engine.open(place, ())
+        if version is not None and not self.engine.model.endswith(f":{version}"):
+            self._hold_back(place, version)
         # One by one: the states of all of a partition's series need not fit in memory.
         for name, blob in self.store.load_states(place.topic, place.partition, self.feed.name):
             self.engine.known[place].add(name)
             if self.engine.count < self.resident_series:
                 self._restore(place, name, blob, now_us)
         return len(self.engine.known[place])
+
+    def _hold_back(self, place: Place, version: str) -> None:
+        try:
+            weights = None if version == UNTRAINED else load_model(self.models, self.feed, version, self.signing_key)
+            self.engine.hold_back(place, version, weights)
+        except (ValueError, ConfigurationError, InputError) as error:
+            log.warning(
+                "a model is gone: series that began since they were last saved are run again under another",
+                feed=self.feed.name,
+                version=version,
+                reason=str(error),
+            )
 
     def _restore(self, place: Place, name: str, blob: bytes, now_us: int) -> None:
         try:
@@ -102,6 +120,7 @@ class Lane:
                     alert_message(self.feed.name, event, now_us) for where, event in effects.alerts if where == place
                 ],
                 new_series=[series.name for series in effects.started if series.place == place],
+                model=self.engine.model_of(place).partition(":")[2],
             )
             for place, (first, last) in spans.items()
             if place.topic in self.feed.topics
@@ -145,10 +164,10 @@ class Lane:
         if self.engine.model.endswith(f":{version}"):
             return self.engine.catch_up()
         try:
-            self.engine.adopt(version, load_model(self.models, self.feed, version, self.signing_key))
+            changed = self.engine.adopt(version, load_model(self.models, self.feed, version, self.signing_key))
         except (ValueError, ConfigurationError, InputError) as error:
             self._refused = version
             log.error("model refused, the one before stays", feed=self.feed.name, version=version, reason=str(error))
             return []
         log.info("model taken up", feed=self.feed.name, version=version)
-        return self.engine.series
+        return changed

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.crossing import Crossings
 from models.drift import DriftSettings, DriftTests
+from models.fleet import Start
 from models.forecaster import Forecaster
 from stream.grid import Grid
 from stream.records import Decoded
@@ -51,6 +52,9 @@ class Residents:
         self.known: dict[Place, set[str]] = {}
         """Series that have state somewhere, by open partition."""
         self.lagging: set[Series] = set()
+        self.held_back: dict[Place, tuple[str, Start]] = {}
+        """Partitions whose records are run again that were published under another network: its name, and what series begin with there."""
+        self._untrained = self.forecaster.fleet.begun()
         self._rows: dict[Place, dict[str, int]] = {}
         self._by_row: dict[int, Series] = {}
         self._last = np.zeros(0, np.int64)
@@ -91,6 +95,24 @@ class Residents:
         self.drop([self._by_row[row] for row in self._rows.get(place, {}).values()])
         self._rows.pop(place, None)
         self.known.pop(place, None)
+        self.held_back.pop(place, None)
+
+    def hold_back(self, place: Place, version: str, weights: Mapping[str, NDArray[Any]] | None) -> None:
+        """Until ``adopt`` or ``catch_up``, new series of a partition begin with this network, None for the untrained one: its records
+        were published under it, and must not be run again under another. Raises ValueError where the weights do not fit."""
+        fleet, start = self.forecaster.fleet, self._untrained
+        if weights is not None:
+            present = fleet.begun()
+            try:
+                fleet.set_start_arrays(weights)
+                start = fleet.begun()
+            finally:
+                fleet.begin_from(present)
+        self.held_back[place] = f"{self.feed.model.architecture}:{version}", start
+
+    def model_of(self, place: Place) -> str:
+        """The network that new series of a partition start from."""
+        return self.held_back[place][0] if place in self.held_back else self.model
 
     def absent(self, decoded: Decoded) -> dict[Place, set[str]]:
         """Known series that these records need and that are not in memory."""
@@ -114,7 +136,7 @@ class Residents:
             if self.feed.thresholds:
                 self.crossings.resize(room)
             self._last = np.zeros(room, np.int64)
-        self.table.begin(row, self.places.index(place), len(self.models) - 1)
+        self.table.begin(row, self.places.index(place), self._number(self.model_of(place)))
         self.drift.reset(row)
         if self.feed.thresholds:
             limit = self.feed.threshold(name)
@@ -143,14 +165,33 @@ class Residents:
         except (KeyError, TypeError, ValueError) as error:
             self.drop([series])
             raise ValueError(f"state of series {name!r} does not fit this configuration: {error}") from error
-        if model not in self.models:
-            self.models.insert(0, model)
-            self.table.model += 1
-        self.table.model[series.row] = self.models.index(model)
+        self.table.model[series.row] = self._number(model)
         if self.forecaster.fleet.trained and model != self.model:
             # The champion changed while the series was out of memory; records of before must not be run again under it.
             self.lagging.add(series)
         return series
+
+    def _number(self, model: str) -> int:
+        """Where a network stands in ``models``; an older one that is not there yet goes before the others."""
+        if model not in self.models:
+            self.models.insert(0, model)
+            self.table.model += 1
+        return self.models.index(model)
+
+    def start(self, begun: Sequence[Series]) -> None:
+        """Let series that ``begin`` has given a row start from the network of their partition."""
+        by_start: dict[Place | None, list[Series]] = {}
+        for series in begun:
+            by_start.setdefault(series.place if series.place in self.held_back else None, []).append(series)
+        fleet = self.forecaster.fleet
+        for place, chosen in by_start.items():
+            present = fleet.begun()
+            if place is not None:
+                fleet.begin_from(self.held_back[place][1])
+                self.lagging.update(chosen)
+            rows = np.array([series.row for series in chosen], np.int64)
+            self.forecaster.start(rows, np.array([series_key(one.name) for one in chosen], np.uint64))
+            fleet.begin_from(present)
 
     def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything of a series: arrays, and a header that JSON can hold."""
@@ -185,15 +226,24 @@ class Residents:
         """The series in these rows."""
         return [self._by_row[row] for row in rows.tolist()]
 
-    def adopt(self, version: str, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Every series, and every new one, goes on from these trained weights. Raises ValueError where they do not fit."""
+    def adopt(self, version: str, weights: Mapping[str, NDArray[Any]]) -> list[Series]:
+        """Every new series goes on from these trained weights, and every one that does not already; returns those that changed.
+
+        Raises ValueError where they do not fit.
+        """
         self.forecaster.fleet.set_start_arrays(weights)
-        self.models = [f"{self.feed.model.architecture}:{version}"]
-        self._go_on_from_start(self.series)
+        model = f"{self.feed.model.architecture}:{version}"
+        changed = [series for series in self.series if self.models[self.table.model[series.row]] != model]
+        self.models = [model]
+        self.table.model[:] = 0
+        self.held_back.clear()
+        self._go_on_from_start(changed)
+        return changed
 
     def catch_up(self) -> list[Series]:
-        """Let the series that came back under an older model go on from the present one; returns them."""
+        """Let the series that came back under another model go on from the present one; returns them."""
         changed = list(self.lagging)
+        self.held_back.clear()
         self._go_on_from_start(changed)
         return changed
 

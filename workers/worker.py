@@ -125,8 +125,12 @@ class Worker:
             place, began = Place(partition.topic, partition.partition), time.monotonic()
             claim = self.store.claim(place.topic, place.partition, self.owner)
             lanes = [lane for lane in self.lanes.values() if place.topic in lane.feed.topics]
-            loaded = sum(lane.open(place, self.clock()) for lane in lanes)
+            versions = dict(claim.models) if claim.behind else {}
+            loaded = sum(lane.open(place, self.clock(), versions.get(lane.feed.name)) for lane in lanes)
             self.ledger.take(place, claim)
+            for lane in lanes:
+                # What comes from a worker that has taken up a newer champion must not be set back to ours.
+                self._champions[lane.feed.name] = self.models.champion(lane.feed.name)
             offsets[partition] = None if claim.complete is None else claim.complete + 1
             log.info(
                 "partition taken",

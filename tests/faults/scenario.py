@@ -37,7 +37,7 @@ LASTS_S = {"stop": (SESSION_MS / 1e3 + 0.5, SESSION_MS / 1e3 + 2.5), "broker-kil
 USUALLY_S = (0.2, 2.5)
 RETRAINED_EVERY = 20
 """Every so many seeds, a scheduler retrains as well."""
-ACTIVE_S = (2.5, 5.0)
+ACTIVE_S = (2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Scenario:
 def draw(seed: int, *, kinds: dict[str, int] | None = None) -> Scenario:
     """The scenario of a seed; ``kinds`` of faults with their weights, else all."""
     rng = Random(seed)
-    partitions, series = rng.randint(1, 4), rng.randint(3, 9)
-    made = inputs.make(rng, partitions, series, rng.randint(60, 160), rng.choice([0, 0, 4, 12, 24]))
+    partitions, series = rng.randint(1, 4), rng.randint(3, 7)
+    made = inputs.make(rng, partitions, series, rng.randint(60, 120), rng.choice([0, 0, 4, 12, 24]))
     active_s = rng.uniform(*ACTIVE_S)
     retrains = kinds is None and seed % RETRAINED_EVERY == RETRAINED_EVERY - 1
     weights = kinds or (WORKER | WIRES | RETRAINING if retrains else KINDS)

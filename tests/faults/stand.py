@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.batch import sizes_of
 from models.checkpoint import digest, pack
 from models.fleet import Fleet
-from stream.errors import InputError
+from stream.errors import InputError, ServiceError
 from stream.keys import Keys
 from stream.redis_models import ModelRegistry
 from tests.faults.crew import Member
@@ -85,6 +85,7 @@ class Stand:
         self.models: dict[str, dict[str, NDArray[Any]]] = {}
         self.sent = [0] * scenario.partitions
         self.poison: dict[tuple[int, int], Any] = {}
+        self.measured = 0.0
         self.away = 0
         """How many faults of services or wires are going on."""
         self._stack = ExitStack()
@@ -127,6 +128,8 @@ class Stand:
                 "request_timeout_ms": 4_000,
                 "reconnect_backoff_max_ms": 500,
                 "max_request_size": 8_000_000,
+                # Many workers wait side by side here: they need not ask forty times a second.
+                "fetch_max_wait_ms": 150,
             },
             "redis": {
                 "url": f"redis://127.0.0.1:{self.site.redis_wire.port}/0?{PATIENCE}",
@@ -237,7 +240,7 @@ class Stand:
         registry = ModelRegistry(self.memory.client, NAMESPACE)
         manifest = {"version": version, "digest": digest(blob, None)}
         self.models[version] = weights
-        with suppress(InputError):
+        with suppress(InputError, ServiceError):  # Redis may be away, or have forgotten the model
             registry.put_model(self.feed.name, version, blob, orjson.dumps(manifest))
             registry.set_champion(self.feed.name, version)
 

@@ -7,11 +7,12 @@ promises between which two batches a worker takes one up: that is read off the f
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -73,6 +74,7 @@ class Undisturbed:
         self.engine = Engine(feed, seed=0)
         self.engine.open(place, ())
         self.decoder = Decoder(feed.fields, feed.limits)
+        self.untrained = self.engine.forecaster.fleet.begun()
         self.forecasts: dict[str, dict[str, Any]] = {}
         self.alerts: dict[str, dict[str, Any]] = {}
         self.rejected: list[Rejected] = []
@@ -88,11 +90,16 @@ class Undisturbed:
 
     def _change(self, versions: Mapping[str, str]) -> None:
         engine = self.engine
+        fleet = engine.forecaster.fleet
         for name, version in versions.items():
-            engine.forecaster.fleet.set_start_arrays(self.models[version])
+            if version == UNTRAINED:
+                fleet.begin_from(self.untrained)
+            else:
+                fleet.set_start_arrays(self.models[version])
             model = f"{engine.feed.model.architecture}:{version}"
-            if engine.model != model:
-                engine.models.append(model)
+            names = [*(name for name in engine.models if name != model), model]
+            engine.table.model[:] = np.array([names.index(one) for one in engine.models])[engine.table.model]
+            engine.models[:] = names
             if (series := engine.resident[self.place].get(name)) is not None:
                 engine._go_on_from_start([series])
 
@@ -146,12 +153,12 @@ def judge(
 
 
 def changes_of_model(forecasts: Iterable[Mapping[str, Any]]) -> dict[int, dict[int, dict[str, str]]]:
-    """Partition -> offset -> series -> version: where the forecasts of a series name another model than before, untrained at first."""
-    now: dict[str, str] = defaultdict(lambda: UNTRAINED)
+    """Partition -> offset -> series -> version: where the forecasts of a series begin, and where they name another model than before."""
+    now: dict[str, str] = {}
     found: dict[int, dict[int, dict[str, str]]] = {}
     for forecast in sorted(forecasts, key=_offset):
         version, name = str(forecast["model"]).partition(":")[2], forecast["series"]
-        if now[name] != version:
+        if now.get(name) != version:
             now[name] = version
             partition = int(forecast["id"].split(":")[1])
             found.setdefault(partition, {}).setdefault(_offset(forecast), {})[name] = version
