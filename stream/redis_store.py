@@ -83,6 +83,8 @@ class PartitionPublication:
     """How learning was thinned up to ``offset``, as far as it may be asked for again. None: unchanged."""
     model: str | None = None
     """Version of the model under which this is published. None: unchanged."""
+    anew: bool = False
+    """The partition's log begins again: what was published and saved of the old one is forgotten, as far as offsets go."""
     by_clock: bool = False
     """Brought about by the clock and not by a record: the effects go in whatever the published offset is, and do not move it."""
 
@@ -270,6 +272,8 @@ class RedisStore:
         latest: dict[str, bytes] = {}
         reached: dict[Claim, int] = {}
         for item in publications:
+            if item.anew:
+                pipe.hdel(keys[item.claim], "offset", "complete", "thin")
             if item.states:
                 state_key = self.keys.state(item.claim.topic, item.claim.partition, item.feed)
                 pipe.hset(state_key, mapping=item.states)

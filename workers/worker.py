@@ -25,6 +25,7 @@ from stream.kafka_group import GroupSource
 from stream.records import Decoded, Record, Rejected, runs
 from stream.redis_models import ModelRegistry
 from stream.redis_store import Claim, PartitionPublication, Published, RedisStore, Thinning
+from workers.breaks import ANEW, GAP, forget_offsets, told
 from workers.effects import Effects, Touched
 from workers.lane import Lane
 from workers.ledger import Ledger
@@ -73,6 +74,7 @@ class Worker:
             "alerts": 0,
             "batches": 0,
             "forgotten": 0,
+            "missed": 0,
         }
         self._commits: dict[TopicPartition, int] = {}
         self._last = {"commit": 0, "sweep": 0, "beat": 0}
@@ -88,7 +90,15 @@ class Worker:
         for lane in self.lanes.values():
             lane.adopt(self.models.champion(lane.feed.name))
         kafka = self.settings.kafka
-        source = open_source(kafka.client, topics, kafka.group_id, kafka.connection(), self.assigned, self.revoked)
+        source = open_source(
+            kafka.client,
+            topics,
+            kafka.group_id,
+            kafka.connection(),
+            self.assigned,
+            self.revoked,
+            on_reset=self.broken,
+        )
         self._source = source
         log.info("worker started", owner=self.owner, topics=topics)
         wait_s = self.settings.worker.poll_timeout / 1e6
@@ -155,6 +165,28 @@ class Worker:
             self._take_again.pop(TopicPartition(*place), None)
         log.info("partitions given up", partitions=[f"{place.topic}/{place.partition}" for place in places], lost=lost)
 
+    def broken(self, partition: TopicPartition, wanted: int, actual: int) -> None:
+        """The log of a partition does not go on at ``wanted`` but at ``actual``: later, as retention has passed, or earlier, made anew."""
+        place, now_us = Place(partition.topic, partition.partition), self.clock()
+        if (holding := self.ledger.holdings.get(place)) is None:
+            return
+        lanes = [lane for lane in self.lanes.values() if place.topic in lane.feed.topics]
+        kind = GAP if actual > wanted else ANEW
+        if kind == GAP:
+            wanted = max(wanted, holding.published + 1)  # what was published before is missing from a replay only
+            self.counts["missed"] += max(0, actual - wanted)
+        else:
+            for made in forget_offsets(lanes, self.ledger, place, now_us):
+                self._publish({(place, made.feed): made}, ())
+            self.save(self.ledger.all_unsaved([place]))
+        log.error(
+            "the log does not go on where it was left", kind=kind, wanted=wanted, actual=actual, **place._asdict()
+        )
+        if kind == ANEW or actual > wanted:
+            said = {(place, lane.feed.name): told(lane, holding, kind, wanted, actual, now_us) for lane in lanes}
+            self.counts["alerts"] += len(said)
+            self._publish(said, ())
+
     def _forget(self, place: Place) -> None:
         for lane in self.lanes.values():
             lane.engine.close(place)
@@ -171,6 +203,9 @@ class Worker:
             if (holding := self.ledger.holdings.get(Place(run.topic, run.partition))) is None:
                 continue
             part = records[run.start : run.stop]
+            if part[0].offset <= holding.reached:
+                # Nobody but us decides where to read on: Kafka's client has fallen back, as its offset is no longer there.
+                self.broken(TopicPartition(run.topic, run.partition), holding.reached + 1, part[0].offset)
             if part[0].offset > holding.published:
                 fresh += part
             else:
@@ -304,7 +339,7 @@ class Worker:
                 continue
             made = publications.get((place, feed)) or PartitionPublication(holding.claim, feed, 0, -1)
             blobs = self.lanes[feed].states(states.get((place, feed), ()))
-            out.append(replace(made, states=blobs, complete=complete[place]))
+            out.append(replace(made, states={**made.states, **blobs}, complete=complete[place]))
         if not out:
             return
         done = self._until_done(lambda: self.store.publish(out))

@@ -98,6 +98,74 @@ def test_records_that_are_run_again_are_learnt_from_as_they_were_the_first_time(
     letters.close()
 
 
+def test_records_that_retention_took_before_they_were_read_are_told_counted_and_passed_over(
+    tmp_path: Path, redis_url: str, namespace: str
+) -> None:
+    reader = RedisReader(connect(redis_url), namespace)
+    letters = JsonLinesDeadLetters(tmp_path / "a")
+    worker = _worker(redis_url, namespace, letters)
+    worker.batch(_observed(range(5)))
+    worker.broken(HOME, 5, 9)
+    worker.batch(_observed(range(9, 12)))
+    assert [one.value for one in forecasts(reader, "small")] == [0, 1, 2, 3, 4, 9, 10, 11]
+    assert worker.counts["missed"] == 4
+    told = [(alert.kind, alert.status, alert.series, alert.evidence) for _, alert in reader.alerts()]
+    evidence = {"wanted": 5, "actual": 9}
+    assert told == [("log-gap", status, "t/0", evidence) for status in ("firing", "resolved")]
+    assert not reader.open_alerts()
+    letters.close()
+
+
+def test_a_replay_that_finds_only_published_records_gone_has_missed_none(
+    tmp_path: Path, redis_url: str, namespace: str
+) -> None:
+    letters = JsonLinesDeadLetters(tmp_path / "a")
+    _worker(redis_url, namespace, letters).batch(_observed(range(8)))
+    again = _worker(redis_url, namespace, letters)
+    again.broken(HOME, 0, 4)
+    again.batch(_observed(range(4, 10)))
+    assert again.counts["missed"] == 0
+    reader = RedisReader(connect(redis_url), namespace)
+    assert [one.value for one in forecasts(reader, "small")] == list(range(10))
+    assert not reader.alerts()
+    letters.close()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_topic_made_anew_is_read_from_its_beginning_by_series_that_keep_what_they_learnt(
+    tmp_path: Path, redis_url: str, namespace: str, told: bool
+) -> None:
+    reader = RedisReader(connect(redis_url), namespace)
+    letters = JsonLinesDeadLetters(tmp_path / "a")
+    worker = _worker(redis_url, namespace, letters)
+    worker.settings = worker.settings.model_copy(
+        update={"worker": worker.settings.worker.model_copy(update={"checkpoint_batch": 1})}
+    )
+
+    def both(offsets: range, first_minute: int) -> list[Record]:
+        return [record(n, observation("ab"[n % 2], first_minute + n // 2, float(n))) for n in offsets]
+
+    worker.batch(both(range(40), 0))
+    worker.save(worker.ledger.all_unsaved())
+    (lane,) = worker.lanes.values()
+    lane.engine.drop([series for series in lane.engine.series if series.name == "b"])
+    if told:
+        worker.broken(HOME, 40, 0)
+    worker.batch(both(range(6), 20))
+    # Killed here: what comes after begins where the new log was left.
+    again = _worker(redis_url, namespace, letters)
+    assert again.ledger.holdings[Place("t", 0)].published == 5
+    again.batch(both(range(10), 20))
+    again.save(again.ledger.all_unsaved())
+    assert [one.value for one in forecasts(reader, "small")] == [*range(40), *range(10)]
+    assert [card.observations for card in reader.cards("small", ["a", "b"]).values()] == [25, 25]
+    assert [(alert.kind, alert.status) for _, alert in reader.alerts()] == [
+        ("log-anew", "firing"),
+        ("log-anew", "resolved"),
+    ]
+    letters.close()
+
+
 def test_a_stale_alert_is_resolved_by_the_worker_that_comes_after(
     tmp_path: Path, redis_url: str, namespace: str
 ) -> None:
