@@ -107,7 +107,20 @@ def check_server(client: redis.Redis) -> list[str]:
         warnings.append("nothing is written to disk (appendonly no, save ''): a restart of Redis loses all state")
     if info.get("role") in ("slave", "replica"):
         warnings.append("the server is a replica: writes are refused or lost, use the primary's address")
+    warnings += _refusals(info)
     return warnings
+
+
+def _refusals(info: dict[str, Any]) -> list[str]:
+    """Why the server takes no writes now; until it does, workers wait and nothing is lost."""
+    found: list[str] = []
+    if 0 < info.get("maxmemory", 0) <= info.get("used_memory", 0):
+        found.append(f"maxmemory of {info['maxmemory']} bytes is reached: writes are refused, give it more")
+    if info.get("aof_enabled") == 1 and info.get("aof_last_write_status", "ok") != "ok":
+        found.append("the append-only file cannot be written: writes are refused, check the disk")
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        found.append("the last snapshot failed: writes may be refused (stop-writes-on-bgsave-error), check the disk")
+    return found
 
 
 def _greet(client: redis.Redis, shown_url: str) -> bool:

@@ -213,6 +213,7 @@ class WorkerSettings(Section):
     heartbeat: Duration = 2_000_000
     thin_after: Duration = 10_000_000
     thin_most: int = Field(default=8, ge=1, le=1024)
+    stop_within: Annotated[Duration, Field(gt=0)] = 25_000_000
     seed: int = 0
 
 

@@ -28,6 +28,7 @@ def begin(stand: Stand, fault: Fault) -> End | None:
     stand.notes.say(f"{fault.kind} begins, for {fault.lasts_s:.2f} s")
     disturbs = fault.kind in WIRES | REDIS | BROKER
     stand.away += disturbs
+    stand.disturbances += disturbs
     ending = _ACTS[fault.kind](stand, fault)
     if fault.kind in FROM_THE_START:
         stand.recovers(fault.kind)
@@ -70,6 +71,7 @@ def _stop(stand: Stand, fault: Fault) -> End:
 
 def _leave(stand: Stand, fault: Fault) -> End:
     member, since, undisturbed = _chosen(stand, fault), time.monotonic(), not stand.away
+    before = stand.disturbances
     member.tell()
     stand.notes.say(f"{member.name} is told to end")
     if fault.kind == "leave-twice":
@@ -77,7 +79,10 @@ def _leave(stand: Stand, fault: Fault) -> End:
         member.tell()
     _replace(stand)
     return lambda: stand.note_end(
-        member, since, LEAVES_WITHIN_S, undisturbed=undisturbed and not stand.away and fault.kind == "leave"
+        member,
+        since,
+        LEAVES_WITHIN_S,
+        undisturbed=undisturbed and stand.disturbances == before and fault.kind == "leave",
     )
 
 

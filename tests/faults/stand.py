@@ -86,8 +86,8 @@ class Stand:
         self.sent = [0] * scenario.partitions
         self.poison: dict[tuple[int, int], Any] = {}
         self.measured = 0.0
-        self.away = 0
-        """How many faults of services or wires are going on."""
+        self.away = self.disturbances = 0
+        """How many faults of services or wires are going on, and how many have begun."""
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

@@ -132,8 +132,11 @@ def test_a_sound_server_gives_no_warning() -> None:
         ({"maxmemory_policy": "allkeys-lru"}, "evicted"),
         ({"aof_enabled": 0}, "loses all state"),
         ({"role": "slave"}, "replica"),
+        ({"maxmemory": 100, "used_memory": 100}, "maxmemory of 100 bytes is reached"),
+        ({"aof_last_write_status": "err"}, "append-only file cannot be written"),
+        ({"rdb_last_bgsave_status": "err"}, "last snapshot failed"),
     ],
 )
-def test_a_server_that_could_lose_state_is_warned_of(found: dict[str, Any], warning: str) -> None:
+def test_a_server_that_could_lose_state_or_takes_no_writes_is_warned_of(found: dict[str, Any], warning: str) -> None:
     [sentence] = warnings_of("", SOUND | found)
     assert warning in sentence

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from types import FrameType
 
 import click
@@ -24,9 +25,10 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
     """Forecast the feeds: read Kafka, write forecasts, alerts and cards to Redis.
 
     Start as many as you like, on any hosts: Kafka spreads the partitions over them. SIGTERM (or Ctrl-C) finishes the
-    batch, saves every series and leaves the group; a second one ends at once, which is safe too.
+    batch, saves every series and leaves the group, within worker.stop_within; a second one ends at once, which is as
+    safe.
     """
-    from stream.redis_connect import connect
+    from stream.redis_connect import check_server, connect
     from workers.configuration import load
 
     settings = load(config)
@@ -38,6 +40,8 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
         beats = RedisReader(client, settings.namespace).workers()
         alive = [owner for owner, info in beats.items() if info.get("host") == host]
         click.echo(", ".join(alive) or f"no worker of {host} has sent a heartbeat")
+        for advice in check_server(client):
+            click.echo(f"redis: {advice}")
         sys.exit(0 if alive else 1)
 
     # One thread a worker: a batch of small matrices is slower, many times, when threads share it.
@@ -45,7 +49,6 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
         os.environ.setdefault(variable, "1")
     from models.threads import single_threaded
     from stream.deadletters import DeadLetters
-    from stream.redis_connect import check_server
     from stream.redis_models import ModelRegistry
     from stream.redis_store import RedisStore
     from workers import logs
@@ -73,6 +76,10 @@ def command(config: str | None, name: str | None, health: bool, log_level: str) 
         if worker.stopping:
             os._exit(128 + number)
         worker.stop()
+        # As safe as kill -9: what is not saved by then is run again by whoever comes next.
+        limit = threading.Timer(settings.worker.stop_within / 1e6, os._exit, [128 + number])
+        limit.daemon = True
+        limit.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
