@@ -95,7 +95,7 @@ def draw(seed: int, *, kinds: dict[str, int] | None = None) -> Scenario:
             "alerts": {"adwin_delta": 0.05, "page_hinkley_threshold": 4.0, "minimum_rise": 1.05, "stale_after": 0},
         },
         worker={
-            "batch_records": rng.choice([7, 20, 60, 500]),
+            "batch_records": rng.choice([20, 60, 500]),
             "checkpoint": rng.choice(["200ms", "1s", "4s"]),
             "checkpoint_batch": rng.choice([1, 2, 64]),
             "resident_series": rng.choice([2, 100, 100, 100]),

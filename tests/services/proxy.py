@@ -30,8 +30,6 @@ class Wire:
     def __init__(self, upstream: int = 0) -> None:
         self.upstream = upstream
         self.port = 0
-        self.carried = 0
-        """Bytes passed on, both ways."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
         self._links: set[asyncio.StreamWriter] = set()
@@ -145,7 +143,6 @@ class Wire:
                     await asyncio.sleep(len(chunk) / self._rate)
                 await self._open.wait()
                 writer.write(chunk)
-                self.carried += len(chunk)
                 await writer.drain()
 
 
