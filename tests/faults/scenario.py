@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.faults import inputs
 
-SESSION_MS = 3_000
+SESSION_MS = 5_000
 WORKER = {
     "kill": 5,  # -9, another comes
     "stop": 3,  # SIGSTOP for longer than the session: a zombie
