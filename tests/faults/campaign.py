@@ -14,6 +14,7 @@ from queue import Empty
 from statistics import median
 from typing import Any
 
+from tests.faults.crew import end_with_parent
 from tests.faults.running import Report, run
 from tests.faults.scenario import KINDS, RETRAINING, draw
 from tests.faults.site import Site
@@ -99,6 +100,7 @@ def fight(
 
 
 def _serve(brokers: int, seeds: Any, results: Any, keep: str) -> None:
+    end_with_parent()
     os.nice(5)
     try:
         with Site(brokers) as site:

@@ -17,12 +17,17 @@ _CONTEXT.set_forkserver_preload(["tests.faults.preload"])
 _PR_SET_PDEATHSIG = 1
 
 
+def end_with_parent() -> None:
+    """Be killed when the process that started us ends, however that ends, where the system can do that (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _run(verb: str, arguments: tuple[str, ...], log: str) -> None:
     """In the new process: what the command line does."""
     from workers import cli
 
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever forked us ends with the campaign
+    end_with_parent()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(output, number)

@@ -61,7 +61,7 @@ def test_a_cut_resets_what_is_open_and_what_comes_until_it_is_healed(wire: Wire)
         wire.cut()
         with pytest.raises(ConnectionResetError):
             end.recv(1)
-    with dial(wire) as late, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), dial(wire) as late:
         late.recv(1)
     wire.heal()
     with dial(wire) as end:

@@ -151,6 +151,35 @@ def test_adopted_weights_serve_old_and_new_series_and_wrong_ones_change_nothing(
         np.testing.assert_array_equal(fleet.weights[series.row, 0], fleet.start)
 
 
+def test_a_partition_that_is_held_back_is_run_again_as_under_the_model_it_was_published_under() -> None:
+    records = stream(3, 60)
+    before = Run(feed()).feed(records[:100])
+    fleet = before.engine.forecaster.fleet
+    weights = {name: np.full(shape, 0.01, np.float32) for name, shape in fleet.net.shapes(fleet.sizes).items()}
+    again = Run(feed())
+    again.engine.adopt("7", weights)
+    again.engine.hold_back(HOME, "untrained", None)
+    again.feed(records[:100])
+    assert again.by_series() == before.by_series()
+    engine = again.engine
+    assert {engine.models[engine.table.model[series.row]] for series in engine.series} == {"gru:untrained"}
+    before.engine.adopt("7", weights)
+    assert set(engine.catch_up()) == set(engine.series)
+    assert before.feed(records[100:]).by_series() == again.feed(records[100:]).by_series()
+    assert {engine.models[engine.table.model[series.row]] for series in engine.series} == {"gru:7"}
+
+
+def test_a_series_that_is_on_the_new_champion_already_is_not_set_back_to_its_start() -> None:
+    run = _minutes(Run(feed()), [0, 1, 2])
+    fleet = run.engine.forecaster.fleet
+    weights = {name: np.full(shape, 0.01, np.float32) for name, shape in fleet.net.shapes(fleet.sizes).items()}
+    assert len(run.engine.adopt("7", weights)) == 1
+    _minutes(run, list(range(40)))
+    learnt = fleet.weights.clone()
+    assert run.engine.adopt("7", weights) == []
+    assert np.array_equal(fleet.weights, learnt)
+
+
 def test_a_series_that_sticks_for_long_keeps_a_card_that_can_be_written() -> None:
     run = Run(feed())
     run.feed([record(n, observation("s", n, float(np.sin(n)))) for n in range(40)])
