@@ -1,5 +1,7 @@
 """Imported once by the server that processes are forked from: all that a worker and a scheduler import. No thread is started."""
 
+from contextlib import suppress
+
 import kafka
 import redis
 
@@ -14,6 +16,9 @@ import workers.commands.scheduler
 import workers.commands.worker
 import workers.scheduler
 import workers.worker
+
+with suppress(ImportError):  # an extra
+    import stream.kafka_confluent
 
 LOADED = (
     kafka,

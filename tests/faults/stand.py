@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,6 +121,7 @@ class Stand:
         written = {
             "namespace": NAMESPACE,
             "kafka": {
+                "client": self._client(),
                 "bootstrap_servers": self.site.proxied_servers,
                 "group_id": self.topic,
                 "session_timeout_ms": SESSION_MS,
@@ -142,6 +144,11 @@ class Stand:
         self.config = self.folder / "tidecast.yaml"
         self.config.write_text(yaml.safe_dump(written))
         return Settings.model_validate(written)
+
+    def _client(self) -> str:
+        """Each of the two for every second seed, where both are installed."""
+        both = find_spec("confluent_kafka") is not None
+        return "confluent" if both and self.scenario.seed % 2 else "kafka-python"
 
     def _retraining(self) -> dict[str, Any]:
         if not self.scenario.retrains:

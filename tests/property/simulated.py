@@ -11,7 +11,8 @@ import redis
 
 from models.checkpoint import digest, pack
 from stream.deadletters import DeadLetterSink
-from stream.kafka_source import KafkaSource, TopicPartition
+from stream.kafka_config import TopicPartition
+from stream.kafka_group import GroupSource
 from stream.keys import Keys
 from stream.records import Record, Rejected
 from stream.redis_models import ModelRegistry
@@ -180,7 +181,7 @@ class Member:
         store = RedisStore(cast("Any", world.memory), NAMESPACE)
         registry = ModelRegistry(cast("Any", world.memory), NAMESPACE)
         self.worker = Worker(world.settings, store, registry, world.letters, name, lambda: world.now_us)
-        self.worker._source = cast("KafkaSource", self)
+        self.worker._source = cast("GroupSource", self)
         for lane in self.worker.lanes.values():
             lane.adopt(registry.champion(lane.feed.name))
 
