@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream.errors import ConfigurationError
@@ -20,6 +20,7 @@ def literal(text: str) -> str:
     return "".join(f"[{one}]" if one in "*?[" else one for one in text)
 
 
+@settings(deadline=None)
 @given(texts | st.tuples(st.sampled_from(FIELDS), st.sampled_from(["=", "!=", ">=", "=~"]), texts).map("".join))
 @example("severity>=warning")
 @example("series=[")
@@ -33,6 +34,7 @@ def test_any_text_is_read_or_refused_and_what_is_read_is_written_back(text: str)
     assert Matchers.parse([text]).match(alert("pump-3")) == matcher.holds(alert("pump-3"))
 
 
+@settings(deadline=None)
 @given(series_ids)
 @example('quote"\n, series=*')
 @example("[a-z]*?")
@@ -45,6 +47,7 @@ def test_a_series_id_of_any_characters_can_be_named_and_only_it_matches(series: 
     assert Matcher.parse(f"series!={literal(series)}").holds(alert(series)) is False
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["series=a*", "series=b", "kind=stale", "severity>=warning", "feed!=x"]), max_size=5))
 def test_leaving_a_condition_of_another_field_away_never_narrows(chosen: list[str]) -> None:
     subjects = [

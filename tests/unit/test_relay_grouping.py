@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.messages import AlertMessage
@@ -64,6 +64,7 @@ def test_the_end_joins_its_beginning_when_the_severity_has_changed() -> None:
     assert [one.alert.status for one in groups.take(10.0)[1]] == ["firing", "resolved"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdef"), st.sampled_from(["k1", "k2"]), st.floats(0, 100)), max_size=40, unique=True
