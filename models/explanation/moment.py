@@ -140,8 +140,8 @@ def moment(
 def _before_the_last_step(fleet: Fleet, row: int) -> Floats:
     """The weights [1, P] that the newest fine-tuning step began from: Adam's step is known from its moments, so it can be taken back."""
     after, first, second = fleet.arrays["fleet.weights"][row].astype(np.float64)
-    chosen = np.array([row])
-    size, root, keep = corrections(fleet.steps[chosen], fleet.rates(chosen), fleet.spec.weight_decay)
+    steps = fleet.steps[row : row + 1]
+    size, root, keep = corrections(steps, fleet.rates(steps), fleet.spec.weight_decay)
     before: Floats = (after + size * first / (np.sqrt(second) / root + EPSILON)) / keep
     return before[None]
 
