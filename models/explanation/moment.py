@@ -127,7 +127,7 @@ def moment(
         count=int(arrays["score.count"][row]) - int(np.count_nonzero(windows.seen[row, since])),
         scale=forecaster.scales.of(rows, level)[0],
         steady=float(forecaster.scales.steady(rows, level[:, 0])[0]),
-        mixture=arrays["score.weights"][row].copy(),
+        mixture=forecaster.scores.weights(rows)[0].copy(),
         errors=arrays["score.errors"][row].copy(),
         coefficients={
             one.name: arrays[f"{one.name}.coefficients"][row].copy() for one in forecaster.surroundings.regressions

@@ -62,7 +62,7 @@ def test_the_newest_forecast_is_said_to_be_the_published_one() -> None:
 
 
 def test_a_forecast_of_before_is_said_to_be_seen_with_what_was_learnt_since() -> None:
-    series = found()
+    series = found(rise=1.0)
     _, newest = series.span()
     told, _ = told_forecast(series, series.slot_us(newest - 2), 6)
     assert time_us(told.cutoff) == series.slot_us(newest - 2)
