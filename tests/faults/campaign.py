@@ -88,6 +88,9 @@ def fight(
             else:
                 campaign.reports.append(found)
                 tell(found)
+    except KeyboardInterrupt:
+        campaign.broken.append("interrupted")
+    else:
         if missing := len(seeds) - len(campaign.reports):
             campaign.broken.append(f"{missing} scenarios were not run")
     finally:
