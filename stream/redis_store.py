@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,16 +129,25 @@ class RedisStore:
         self._confirmed: dict[str, tuple[Claim, int]] = {}
         """By partition's key: our newest claim, and the number of the last write under it that Redis has confirmed."""
         self._number = 0
+        # The last claim that Redis has taken must be the last that is noted here, and a number belongs to one call.
+        self._lock = threading.RLock()
         self._trying: Sequence[PartitionPublication] | None = None
 
     def claim(self, topic: str, partition: int, owner: str) -> Claim:
         """Take the partition: from now on, every earlier claim to it is fenced."""
         key, token = self.keys.partition(topic, partition), secrets.token_hex(8)
-        with service_errors(f"claiming {topic}/{partition}"), self._client.pipeline(transaction=True) as pipe:
-            pipe.hincrby(key, "epoch", 1)
-            pipe.hset(key, mapping={"owner": owner, "token": token, "written": 0, "updated": _now()})
-            pipe.hgetall(key)
-            epoch, _, held = pipe.execute()
+        with (
+            self._lock,
+            service_errors(f"claiming {topic}/{partition}"),
+            self._client.pipeline(transaction=True) as pipe,
+        ):
+            return self._claim_once(pipe, key, topic, partition, owner, token)
+
+    def _claim_once(self, pipe: Any, key: str, topic: str, partition: int, owner: str, token: str) -> Claim:
+        pipe.hincrby(key, "epoch", 1)
+        pipe.hset(key, mapping={"owner": owner, "token": token, "written": 0, "updated": _now()})
+        pipe.hgetall(key)
+        epoch, _, held = pipe.execute()
         offset, complete, thin = (held.get(name) for name in (b"offset", b"complete", b"thin"))
         claim = Claim(
             topic,
@@ -203,10 +213,11 @@ class RedisStore:
         if any(claims[item.claim.topic, item.claim.partition] != item.claim for item in publications):
             raise ValueError("two claims to one partition in one call")
         keys = {claim: self.keys.partition(claim.topic, claim.partition) for claim in claims.values()}
-        if self._trying is not publications:
-            self._number += 1
-            self._trying = publications
-        with service_errors(f"publishing {len(keys)} partitions"), self._client.pipeline(transaction=True) as pipe:
+        action = f"publishing {len(keys)} partitions"
+        with self._lock, service_errors(action), self._client.pipeline(transaction=True) as pipe:
+            if self._trying is not publications:
+                self._number += 1
+                self._trying = publications
             for _ in range(_ATTEMPTS):
                 try:
                     done = self._publish_once(pipe, publications, keys)

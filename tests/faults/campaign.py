@@ -74,32 +74,33 @@ def fight(
     for process in processes:
         process.start()
     try:
-        waiting = len(processes)
-        while waiting:
-            try:
-                found = results.get(timeout=STALLS_AFTER_S)
-            except Empty:
-                campaign.broken.append(f"nothing was heard for {STALLS_AFTER_S:g} s")
-                break
-            if found is None:
-                waiting -= 1
-            elif isinstance(found, str):
-                campaign.broken.append(found)
-            else:
-                campaign.reports.append(found)
-                tell(found)
+        _gather(campaign, results, len(processes), tell)
+    except Empty:
+        campaign.broken.append(f"nothing was heard for {STALLS_AFTER_S:g} s")
     except KeyboardInterrupt:
         campaign.broken.append("interrupted")
-    else:
+    finally:
         if missing := len(seeds) - len(campaign.reports):
             campaign.broken.append(f"{missing} scenarios were not run")
-    finally:
         for process in processes:
             process.join(30)
             if process.is_alive():
                 process.kill()
     campaign.seconds = time.monotonic() - began
     return campaign
+
+
+def _gather(campaign: Campaign, results: Any, sites: int, tell: Callable[[Report], object]) -> None:
+    """Until every site has said that it is through."""
+    while sites:
+        found = results.get(timeout=STALLS_AFTER_S)
+        if found is None:
+            sites -= 1
+        elif isinstance(found, str):
+            campaign.broken.append(found)
+        else:
+            campaign.reports.append(found)
+            tell(found)
 
 
 def _serve(brokers: int, seeds: Any, results: Any, keep: str) -> None:
