@@ -37,7 +37,16 @@ START_S, STEP_S, SEASON = 1_794_268_800, 60, 24
 POLICIES = {"full": "joint", "carried": "carried"}
 """The benchmark's words, and the fleet's: full is one recurrence over the whole window and on to now."""
 HEADLINE = (1_024, 1)
-STAGES = ("decode", "admit", "forecast, learn", "of that network", "drift tests", "rest of engine", "encode")
+STAGES = (
+    "decode",
+    "admit",
+    "forecast, learn",
+    "of that network",
+    "drift tests",
+    "rarities",
+    "rest of engine",
+    "encode",
+)
 
 
 def feed_of(policy: str, experts: tuple[str, ...]) -> FeedSettings:
@@ -110,6 +119,7 @@ def measure(
         (engine.forecaster, "observe", "forecast, learn"),
         (engine.forecaster, "_network", "of that network"),
         (engine.drift, "update", "drift tests"),
+        (engine.detectors, "update", "rarities"),
     )
     for owner, name, stage in owners:
         timed(owner, name, spent, stage)
@@ -129,7 +139,7 @@ def measure(
         encode(engine, effects.forecasts, decoded, 0)
         done = time.process_time()
         spent["decode"], spent["encode"] = parsed - began, done - stepped
-        known = spent["admit"] + spent["forecast, learn"] + spent["drift tests"]
+        known = spent["admit"] + spent["forecast, learn"] + spent["drift tests"] + spent["rarities"]
         spent["rest of engine"] = stepped - parsed - known
         totals.append(done - began)
         for stage in STAGES:

@@ -131,6 +131,10 @@ class Fleet:
         self.states[rows] = 0.0
         self.moment[rows] = 0
 
+    def hasten(self, rows: Rows) -> None:
+        """Let the learning rate of these rows rise again, to half the training rate, from where it falls as it did at the start."""
+        self.steps[rows] = np.minimum(self.steps[rows], self.spec.settle_steps)
+
     def rates(self, steps: Rows) -> NDArray[np.float64]:
         """Learning rate after so many steps: from the training rate down to the online rate as 1/(1 + steps/settle_steps)."""
         return np.maximum(self.spec.online_rate, self.spec.train_rate / (1 + steps / self.spec.settle_steps))

@@ -61,6 +61,11 @@ class Forecaster:
         self.surroundings.restart(rows)
         self.fleet.forget(rows)
 
+    def adapt(self, rows: Rows) -> None:
+        """A new regime has begun in these rows: learn faster for a while, and let what was learnt be overruled sooner. Between observations."""
+        self.surroundings.loosen(rows)
+        self.fleet.hasten(rows)
+
     def observe(
         self, rows: Rows, slots: Rows, values: Floats, beat: Beat, thin: Rows | int = 1
     ) -> tuple[Settled, Issued]:

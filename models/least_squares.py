@@ -56,6 +56,12 @@ class LeastSquares:
             self._array(name)[rows] = 0.0
         self._array("covariance")[rows] = START_VARIANCE * np.eye(self.width)
 
+    def loosen(self, rows: Rows) -> None:
+        """Believe new windows as at the start: what the coefficients are stays, how sure they are does not."""
+        diagonal = np.arange(self.width)
+        covariance = self._array("covariance")
+        covariance[rows[:, None], diagonal, diagonal] += START_VARIANCE
+
     def forecast(self, rows: Rows, slots: Rows, inputs: Floats, alive: NDArray[np.bool_], unit: Floats) -> Floats:
         """Forecast [B, H] of what is added to the newest value, in the series' own units.
 

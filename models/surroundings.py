@@ -22,6 +22,9 @@ from models.windows import Windows
 MAE_TO_DEVIATION = 1.2533
 """Standard deviation over mean absolute deviation of a normal error: sqrt(pi/2)."""
 
+LOOSE = 10
+"""Errors that the running means of a lead count as having had when a new regime begins."""
+
 
 class Surroundings:
     """What N series keep beside their networks, stacked. ``models.observation.Observer`` says what ``before`` and ``after`` do."""
@@ -70,6 +73,20 @@ class Surroundings:
         self.windows.clear(rows)
         self.pending.clear(rows)
         self.scores.arrays["score.run"][rows] = 0
+
+    def loosen(self, rows: Rows) -> None:
+        """A new regime: let what was learnt be overruled sooner. The regressions believe new windows as they did at the start, half of the
+        mixture's evidence is forgotten, and running errors and calibration of all leads but the first begin anew.
+
+        Lead 1 keeps its running errors, since the drift tests stand on their scale.
+        """
+        arrays = self.scores.arrays
+        for regression in self.regressions:
+            regression.loosen(rows)
+        evidence = arrays["score.evidence"]
+        evidence[rows] = 0.5 * (evidence[rows] + self.scores.prior)
+        settled = arrays["score.settled"]
+        settled[rows, 1:] = np.minimum(settled[rows, 1:], LOOSE)
 
     def seasons(self, step_us: Rows) -> Rows:
         """The seasons [B] of series with these steps, in slots; 0 for none."""

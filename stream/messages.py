@@ -103,8 +103,14 @@ class ForecastMessage(Message):
 class AlertKind(StrEnum):
     """Kinds that Tidecast raises. Readers must take others: new kinds do not make a new version."""
 
+    ANOMALY = "anomaly"
+    INPUT_DRIFT = "input-drift"
     ERROR_DRIFT = "error-drift"
+    COVERAGE = "coverage"
+    THRESHOLD = "threshold"
+    FLATLINE = "flatline"
     STALE = "stale"
+    QUALITY = "quality"
 
 
 class AlertMessage(Message):

@@ -19,6 +19,7 @@ from stream.records import Decoded, Observations, Reason, Rejected, Run
 from workers.effects import Effects, Forecasts, Touched, in_order, turns
 from workers.residents import Residents
 from workers.series import Place, Rows, Series
+from workers.watch import adapt, watch
 
 REFUSED = -1
 """In place of a row: the series is new, and there is no room for it."""
@@ -118,11 +119,11 @@ class Engine(Residents):
         else:
             self.table.arrival_us[rows] = now_us
         beat = Beat(self.grid.step_us[rows], self.grid.phase_us[rows])
+        adapt(self, rows)
         settled, issued = self.forecaster.observe(rows, slots, np.ascontiguousarray(values), beat, thin)
         cutoffs = beat.time(slots)
         self.table.ready[rows] = issued.ready
-        if self.feed.alerts.drift:
-            self._test_drift(rows, cutoffs, settled.error, settled.known & issued.ready, effects)
+        effects.alerts += watch(self, rows, slots, values[:, 0], beat, settled, issued)
         for index in np.flatnonzero(self.table.stale[rows]).tolist():
             series = self._by_row[int(rows[index])]
             if event := series.alerts.heard(int(cutoffs[index])):
@@ -194,26 +195,6 @@ class Engine(Residents):
                 self.forecaster.observe(row, slots, np.array([held[time_us]]), beat)
         slots, verdicts = self.grid.admit(row, np.array(times[-1:]))
         return int(slots[0]), int(verdicts[0]), held[times[-1]]
-
-    def _test_drift(
-        self,
-        rows: Rows,
-        at_us: Rows,
-        errors: NDArray[np.float64],
-        judged: NDArray[np.bool_],
-        effects: Effects,
-    ) -> None:
-        if not judged.all():
-            rows, at_us, errors = rows[judged], at_us[judged], errors[judged]
-        found = dict(self.drift.update(rows, errors))
-        drifting = np.flatnonzero(self.table.drifting[rows]).tolist()
-        for index in sorted({*found, *drifting}):
-            series, error, moment = self._by_row[int(rows[index])], float(errors[index]), int(at_us[index])
-            event = series.alerts.drifted(found[index], moment, error) if index in found else None
-            event = event or series.alerts.observed_error(self.drift.now(series.row), moment)
-            if event:
-                effects.alerts.append((series.place, event))
-            series.watch()
 
     def sweep(self, now_us: int) -> Effects:
         """What the clock alone brings about: series that have been silent for ``stale_after`` become stale."""

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crossing import Crossings
+from models.detection import Detectors
 from models.drift import DriftSettings, DriftTests
 from models.fleet import Start
 from models.forecaster import Forecaster
 from stream.grid import Grid
 from stream.records import Decoded
+from workers.alerts import SeriesAlerts
+from workers.lives import Lives
 from workers.series import Place, Rows, Series, SeriesTable
 from workers.settings import FeedSettings
 
@@ -44,6 +47,8 @@ class Residents:
         )
         self.crossings = Crossings(self.spec.horizon, self.spec.levels)
         """Of the feed's thresholds; without any it has no rows."""
+        self.detectors = Detectors(self.spec.horizon, self.spec.levels)
+        self.lives = Lives(feed.alerts.pending, feed.alerts.keep_firing)
         self.table = SeriesTable()
         self.models: list[str] = [f"{feed.model.architecture}:untrained"]
         """Names of the networks that series go on from, by number; the last is the present one."""
@@ -131,7 +136,7 @@ class Residents:
         row = int(self.grid.add(1, self.feed.step_us or self.steps_us.get(name, 0))[0])
         if row >= self.forecaster.capacity:
             room = max(64, 2 * self.forecaster.capacity)
-            for part in (self.forecaster, self.table, self.drift):
+            for part in (self.forecaster, self.table, self.drift, self.detectors, self.lives):
                 part.resize(room)
             if self.feed.thresholds:
                 self.crossings.resize(room)
@@ -142,7 +147,9 @@ class Residents:
             limit = self.feed.threshold(name)
             above, below = (limit.above, limit.below) if limit else (None, None)
             self.crossings.begin(row, above, below)
-        series = Series(place, name, row, self.feed.name, self.table)
+        self.detectors.reset(np.array([row]))
+        self.lives.reset(row)
+        series = Series(place, row, SeriesAlerts(self.feed.name, name, self.feed.alerts.most_a_day), self.table)
         self._rows[place][name] = row
         self.known[place].add(name)
         self._by_row[row] = series
@@ -157,6 +164,8 @@ class Residents:
             self.drift.restore(series.row, arrays)
             if self.feed.thresholds:
                 self.crossings.restore(series.row, arrays)
+            self.detectors.restore(series.row, arrays)
+            self.lives.restore(series.row, header["lives"])
             series.restore(header)
             model = str(header["model"])
             step_us = int(self.grid.step_us[series.row])
@@ -195,11 +204,12 @@ class Residents:
 
     def snapshot(self, series: Series) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything of a series: arrays, and a header that JSON can hold."""
-        header = {"model": self.models[self.table.model[series.row]], "grid": self.grid.snapshot(series.row)}
-        arrays = self.drift.snapshot(series.row) | self.forecaster.snapshot(series.row)
+        row = series.row
+        header = {"model": self.models[self.table.model[row]], "grid": self.grid.snapshot(row)}
+        arrays = self.drift.snapshot(row) | self.detectors.snapshot(row) | self.forecaster.snapshot(row)
         if self.feed.thresholds:
-            arrays |= self.crossings.snapshot(series.row)
-        return arrays, series.snapshot() | header
+            arrays |= self.crossings.snapshot(row)
+        return arrays, series.snapshot() | header | {"lives": self.lives.snapshot(row)}
 
     def drop(self, gone: Sequence[Series]) -> None:
         """Take series out of memory. Their state is the caller's to keep."""

@@ -27,7 +27,8 @@ class SeriesTable:
     """Numbers of N series in columns [N], by row.
 
     ``applied`` is the last offset whose observations are in a series' state, -1 before the first; ``arrival_us`` when it was last heard
-    of and ``carded_us`` when its card was last written, by the worker's clock; ``stale`` and ``drifting`` whether such an incident fires.
+    of and ``carded_us`` when its card was last written, by the worker's clock; ``stale`` and ``drifting`` whether the clock found it silent,
+    and whether an alert fires that only ends when the forecast errors are calm; ``adapting`` for how many observations its models still adapt.
     ``place`` and ``model`` number the partition and the network. ``unsaved_from`` is the first offset that the saved state lacks, -1
     where it lacks none, and ``unsaved_us`` since when: the ledger's, kept here as rows come and go here.
     """
@@ -43,6 +44,7 @@ class SeriesTable:
         self.ready = np.zeros(0, np.bool_)
         self.stale = np.zeros(0, np.bool_)
         self.drifting = np.zeros(0, np.bool_)
+        self.adapting = np.zeros(0, np.int64)
         self.gaps, self.late, self.duplicates, self.fills = (np.zeros(0, np.int64) for _ in COUNTERS)
 
     def resize(self, rows: int) -> None:
@@ -68,9 +70,9 @@ class Series:
 
     __slots__ = ("alerts", "held", "name", "place", "row", "table")
 
-    def __init__(self, place: Place, name: str, row: int, feed: str, table: SeriesTable) -> None:
-        self.place, self.name, self.row, self.table = place, name, row, table
-        self.alerts = SeriesAlerts(feed, name)
+    def __init__(self, place: Place, row: int, alerts: SeriesAlerts, table: SeriesTable) -> None:
+        self.place, self.name, self.row, self.table = place, alerts.series, row, table
+        self.alerts = alerts
         self.held: list[tuple[int, list[float]]] = []
 
     @property
@@ -105,18 +107,20 @@ class Series:
     def watch(self) -> None:
         """Enter in the columns which incidents fire."""
         self.table.stale[self.row] = "stale" in self.alerts.firing
-        self.table.drifting[self.row] = "error-drift" in self.alerts.firing
+        signal = self.alerts.firing.get("signal")
+        self.table.drifting[self.row] = signal is not None and signal.before > 0
 
     def snapshot(self) -> dict[str, Any]:
         """What JSON can hold of it, but the name of its model, which its engine numbers."""
         header: dict[str, Any] = {name: self.count(name) for name in COUNTERS}
-        header |= {"applied": self.applied, "ready": self.ready, "arrival_us": int(self.table.arrival_us[self.row])}
+        header |= {"applied": self.applied, "ready": self.ready}
+        header |= {name: int(getattr(self.table, name)[self.row]) for name in ("arrival_us", "adapting")}
         return header | {"alerts": self.alerts.to_json(), "held": self.held}
 
     def restore(self, header: Mapping[str, Any]) -> None:
         """The inverse of ``snapshot``."""
         self.alerts.restore(header["alerts"])
         self.watch()
-        for name in (*COUNTERS, "applied", "ready", "arrival_us"):
+        for name in (*COUNTERS, "applied", "ready", "arrival_us", "adapting"):
             getattr(self.table, name)[self.row] = header[name]
         self.held = [(int(time_us), list(values)) for time_us, values in header["held"]]

@@ -84,8 +84,17 @@ class ModelSettings(Section):
 
 
 class AlertSettings(Section):
-    """When a series' drift and silence are told. ``stale_after`` 0 means never."""
+    """What is told of a series, and when. ``pending`` and ``keep_firing`` count observations; ``stale_after`` 0 means never."""
 
+    anomalies: bool = True
+    false_alarms_per_week: float = Field(default=0.5, gt=0, le=100)
+    pending: int = Field(default=1, ge=1, le=1_000)
+    keep_firing: int = Field(default=48, ge=1, le=10_000)
+    most_a_day: int = Field(default=10, ge=1, le=1_000)
+    adapt: bool = True
+    above: float | None = None
+    below: float | None = None
+    crossing_probability: float = Field(default=0.5, gt=0, lt=1)
     drift: bool = True
     adwin_delta: float = Field(default=1e-5, gt=0, lt=1)
     page_hinkley_threshold: float = Field(default=40.0, gt=0)

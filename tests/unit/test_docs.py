@@ -286,16 +286,25 @@ def test_a_series_state_is_as_large_as_the_docs_say(architecture: str) -> None:
 
 
 def test_the_numbers_of_an_alert_are_those_of_the_code() -> None:
+    from models.detection import SPANS
     from models.drift import BIGGEST, NEWEST, DriftSettings
     from models.inputs import INPUT_LIMIT, TARGET_LIMIT
     from models.lags import LONG_WIDTH, QUICK_WIDTH
-    from workers.alerts import ADAPTED_AFTER, CALM, drift_severity
+    from models.tails import BLOCK, LARGEST, MOST
+    from workers.alerts import CALM, drift_severity
+    from workers.lives import LONGEST
+    from workers.settings import AlertSettings
 
     text = " ".join(text_of("how-it-works.md").split())
     for phrase in (
         f"at most {BIGGEST:g}, so a single spike is no drift",
-        f"the newest {NEWEST} errors are on average at most {CALM} times",
-        f"after {ADAPTED_AFTER} errors without a further detection",
+        f"the newest {NEWEST} errors are on average more than {CALM} times",
+        f"lasted for {LONGEST} observations",
+        f"after {AlertSettings().keep_firing} calm observations",
+        f"over some {SPANS[0]} and {SPANS[1]} observations",
+        f"every {BLOCK} values",
+        f"the {MOST} largest",
+        f"at most {LARGEST:g} mean excesses",
         f"`minimum_rise` ({DriftSettings().minimum_rise})",
         f"Inputs are clipped at {INPUT_LIMIT:g} spreads, targets and forecasts at {TARGET_LIMIT:g}",
         f"{LONG_WIDTH} inputs",

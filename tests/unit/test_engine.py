@@ -94,8 +94,8 @@ def test_an_absurd_value_leaves_the_series_finite_and_forecastable() -> None:
 
 def test_an_abrupt_change_fires_once_soon_and_resolves() -> None:
     rng = np.random.default_rng(0)
-    values = 10 + rng.standard_normal(900)
-    values[600:] += 3 * rng.standard_normal(300)
+    values = 10 + rng.standard_normal(800)
+    values[600:] += 3 * rng.standard_normal(200)
     run = Run(feed(model={"hidden": 8, "patch": 4, "learn_every": 2}))
     run.feed([record(n, observation("s", n, float(value))) for n, value in enumerate(values)])
     assert [alert.status for alert in run.alerts] == ["firing", "resolved"]
@@ -103,7 +103,31 @@ def test_an_abrupt_change_fires_once_soon_and_resolves() -> None:
     start = observation("s", 0, 0)["time"]
     assert 600 <= (fired.at_us // 1_000_000 - start) // 60 <= 660
     assert fired.fingerprint == ended.fingerprint
-    assert float(fired.evidence["rise"]) > 1.5
+    assert float(fired.evidence["once_in_weeks"]) > 2.0
+
+
+@pytest.mark.parametrize("cut", [605, 630, 700])
+def test_an_alert_that_fires_is_not_told_again_after_a_restart(cut: int) -> None:
+    rng = np.random.default_rng(0)
+    values = 10 + rng.standard_normal(800)
+    values[600:] += 3 * rng.standard_normal(200)
+    records = [record(n, observation("s", n, float(value))) for n, value in enumerate(values)]
+    feed_of = feed(model={"hidden": 8, "patch": 4, "learn_every": 2})
+    whole, first, second = Run(feed_of).feed(records), Run(feed_of).feed(records[:cut]), Run(feed_of)
+    second.engine.open(HOME, ["s"])
+    second.engine.restore(HOME, "s", *unpack(pack(*first.engine.snapshot(first.engine.resident[HOME]["s"]))))
+    second.feed(records[cut - 50 :])
+    assert first.alerts + second.alerts == whole.alerts
+
+
+def test_a_forecast_that_will_cross_a_limit_is_told_before_it_does() -> None:
+    values = [10.0 + np.sin(n * 2 * np.pi / 8) for n in range(60)] + [10.0 + 0.5 * n for n in range(40)]
+    run = Run(feed(alerts={"above": 25.0, "anomalies": False, "drift": False}))
+    run.feed([record(n, observation("s", n, float(value))) for n, value in enumerate(values)])
+    assert [alert.kind for alert in run.alerts] == ["threshold"]
+    at = (run.alerts[0].at_us // 1_000_000 - observation("s", 0, 0)["time"]) // 60
+    assert values[at] <= 25.0
+    assert "above 25" in run.alerts[0].title
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -276,3 +300,20 @@ def test_a_card_is_the_public_message_and_tells_what_the_series_has_gone_through
     assert sum(first.weights.values()) == pytest.approx(1.0)
     assert (first.cutoff - other.cutoff).total_seconds() == 44 * 60
     assert (other.state, other.error, other.coverage) == ("warming", None, {})
+
+
+def test_after_a_regime_change_the_forecasts_are_good_again_sooner_with_the_reaction() -> None:
+    rng = np.random.default_rng(7)
+    values = rng.standard_normal(1_100)
+    for n in range(1, 1_100):
+        values[n] += (0.8 if n < 900 else -0.9) * values[n - 1]
+    values[900:] *= 4
+
+    def error(*, adapt: bool) -> float:
+        experts = ("last-value", "quick-least-squares")
+        run = Run(feed(alerts={"adapt": adapt}, model={"hidden": 8, "patch": 4, "experts": experts}))
+        run.feed([record(n, observation("s", n, float(value))) for n, value in enumerate(values)])
+        medians = np.array([np.frombuffer(made[2]).reshape(4, 5)[0, 2] for made in run.forecasts])
+        return float(np.abs(medians[930:-1] - values[931:]).mean())
+
+    assert error(adapt=True) < 0.9 * error(adapt=False)

@@ -161,7 +161,7 @@ def test_a_picture_without_a_published_forecast_has_no_fan() -> None:
 def alert_after_drift(known: bool = True) -> tuple[Found, AlertMessage]:
     """A series whose noise grows tenfold, and the alert that told of it."""
     rng = np.random.default_rng(1)
-    run = Run(feed(**DAILY))
+    run = Run(feed(**DAILY | {"alerts": {"anomalies": False}}))
     noise = [0.2 if minute < 400 else 2.0 for minute in range(460)]
     run.feed(
         [

@@ -63,7 +63,8 @@ def configuration(bootstrap_servers: str, redis_url: str) -> dict[str, Any]:
                 # Some minutes of watching are months of the feed's own time.
                 "limits": {"future_s": 10 * 365 * 86_400},
                 "model": {"architecture": "gru", "hidden": 16, "patch": 8},
-                "alerts": {"stale_after": "30s"},
+                # A week of the feed takes 84 seconds of watching.
+                "alerts": {"stale_after": "30s", "false_alarms_per_week": 0.05},
             }
         ],
         "worker": {"poll_timeout": "50ms"},

@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 SAME = 1e-3
 """What is computed anew is the published forecast if it is within so many spreads of it."""
 DIGITS = 7
+ABOUT_ERRORS = ("anomaly", "input-drift", "error-drift", "coverage")
+"""Kinds of alerts with which the errors may have changed."""
 
 
 def told_forecast(found: Found, at_us: int | None, lead: int) -> tuple[Explanation, Floats]:
@@ -42,7 +44,7 @@ def told_alert(found: Found, fired: AlertMessage, lead: int) -> tuple[Explanatio
     except InputError:
         at = found.newest()
         notes.append("The saved window no longer reaches back to the alert, so the newest forecast is explained.")
-    change = error_change(found, fired, lead) if fired.kind.endswith("drift") else None
+    change = error_change(found, fired, lead) if fired.kind in ABOUT_ERRORS else None
     return tell(found, explain(at), lead, change=change, notes=notes), at.line[:, 0]
 
 
