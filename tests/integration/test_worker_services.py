@@ -61,9 +61,9 @@ def test_a_full_redis_pauses_the_stream_loses_nothing_and_health_says_why(
         client.config_set("maxmemory", 1)
         produce(bootstrap_servers, name, [("s", observation("s", n, n)) for n in range(10, 20)])
         until(lambda: "command not allowed when used memory" in worker.log.read_text(), "the refusal")
-        found = _health(config)
-        assert found.returncode == 1
-        assert "maxmemory of 1 bytes is reached" in found.stdout
+        # Its last heartbeat counts for a second yet.
+        until(lambda: _health(config).returncode == 1, "the worker counts as gone")
+        assert "maxmemory of 1 bytes is reached" in _health(config).stdout
         assert count_forecasts(client, reader, "small") == 10
         client.config_set("maxmemory", 0)
         until(lambda: count_forecasts(client, reader, "small") == 20, "20 forecasts")

@@ -14,7 +14,7 @@ from tests.services.service import Unavailable
 
 USER, PASSWORD = "tidecast", "s3cret-to-all"
 _SECURE = """\
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 listener.name.secure.ssl.keystore.type=PKCS12
 listener.name.secure.ssl.keystore.location={store}
 listener.name.secure.ssl.keystore.password=changeit
