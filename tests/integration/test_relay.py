@@ -247,7 +247,7 @@ def test_a_second_relay_stands_by_and_takes_over(
             until(lambda: len(there.received) == 30, "one delivers")
             first.kill()
             place.raised(alert("s0", "resolved"))
-            until(lambda: len(there.received) == 31, "the other takes over", 150)
+            until(lambda: len(there.received) == 31, "the other takes over", 100)
             assert second.stop() == 0
     assert len(set(there.ids())) == 31
 
