@@ -26,6 +26,7 @@ from stream.errors import ServiceError
 from stream.redis_lease import Lease
 from stream.redis_models import ModelRegistry
 from stream.redis_schedule import ScheduleTimes
+from workers.leading import keep
 from workers.runs import Ending, Outcome
 from workers.settings import FeedSettings
 from workers.triggers import first_run, trigger, utc
@@ -118,19 +119,13 @@ class Scheduler:
             log.info("scheduled", feed=feed.name, next=due.isoformat())
 
     def _renew(self, once: bool) -> None:
-        renewed = time.monotonic()
-        while not self._stopping.is_set() and not (once and not self._left):
-            self._stopping.wait(min(0.1, self.lease.ttl_s / 10))
-            if time.monotonic() - renewed < self.lease.ttl_s / 3:
-                continue
-            renewed = time.monotonic()
-            try:
-                self.lease.renew()
-            except ServiceError as error:
-                log.error("the lease could not be renewed", reason=str(error))
-            if not self.lease.held:
-                log.warning("the lease is lost, another scheduler may lead")
-                return
+        keep(
+            self.lease,
+            self._stopping,
+            min(0.1, self.lease.ttl_s / 10),
+            lambda: once and not self._left,
+            "the lease is lost, another scheduler may lead",
+        )
 
     # One run, in APScheduler's thread
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from stream.errors import ServiceError
 from stream.redis_lease import Lease
+from workers.leading import keep
 from workers.relay.lane import Lane
 
 log = structlog.get_logger()
@@ -76,16 +76,4 @@ class Relay:
             raise faults[0]
 
     def _renew(self, faults: Sequence[Exception]) -> None:
-        renewed = time.monotonic()
-        while not self._stopping.is_set() and not faults:
-            self._stopping.wait(_LOOK_S)
-            if time.monotonic() - renewed < self.lease.ttl_s / 3:
-                continue
-            renewed = time.monotonic()
-            try:
-                self.lease.renew()
-            except ServiceError as error:
-                log.error("the lease could not be renewed", reason=str(error))
-            if not self.lease.held:
-                log.warning("the lease is lost, another relay may lead")
-                return
+        keep(self.lease, self._stopping, _LOOK_S, lambda: bool(faults), "the lease is lost, another relay may lead")
