@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import redis
@@ -12,8 +13,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stream.errors import ConfigurationError, ServiceError
+from stream.keys import Keys
 from stream.redis_connect import connect
 from stream.redis_lease import Lease
+from workers.leading import keep
 
 pytestmark = pytest.mark.redis
 
@@ -100,3 +103,20 @@ def test_without_redis_the_lease_says_so() -> None:
     client = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(ServiceError, match="acquiring lease scheduler"):
         Lease(client, "none", "scheduler", "a").acquire()
+
+
+def test_a_lease_that_is_kept_outlives_its_time_and_one_that_is_gone_is_not_kept(
+    client: redis.Redis, namespace: str
+) -> None:
+    lease, other = Lease(client, namespace, "scheduler", "a", ttl_s=1.0), Lease(client, namespace, "scheduler", "b")
+    assert lease.acquire() == 1
+    stopping = Event()
+    with ThreadPoolExecutor(1) as pool:
+        keeping = pool.submit(keep, lease, stopping, 0.05, lambda: False, "lost")
+        assert not stopping.wait(2.5)
+        assert lease.held
+        assert other.acquire() is None
+        # Somebody deletes it: there is nothing to keep, and nobody has to say stop.
+        client.delete(Keys(namespace).lease("scheduler"))
+        keeping.result(5.0)
+    assert not lease.held
